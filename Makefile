@@ -1,0 +1,126 @@
+# tmac: exact ternary inference on the CPU you already own.
+#
+#   make deps       install the Debian packages this needs
+#   make            build everything into build/bin
+#   make demo       build, tune this machine on the 2B-4T shape, generate; MODEL=file for a real model
+#   make test       everything that must hold, in under 15 minutes on 2 cores
+#   make bench      kernels and tokens per second, next to what this host can do
+#   make lint       clang-format, clang-tidy, cppcheck, and both compilers with warnings as errors
+#   make sanitize   the tests under ASan and UBSan, then under TSan
+#   make clean
+#
+# V=1 shows the commands. CC=clang BUILD=build/clang builds with another compiler beside the first.
+
+BUILD   ?= build
+CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
+V       ?= 0
+Q       := $(if $(filter 1,$(V)),,@)
+SAY     := $(if $(filter 1,$(V)),@true,@printf '  %-8s %s\n')
+
+PACKAGES := lua5.4 sqlite3 libcpuid libsodium jansson
+DEBIAN   := build-essential pkg-config liblua5.4-dev libsqlite3-dev libcpuid-dev libcriterion-dev \
+            libsodium-dev libjansson-dev
+
+# No contraction anywhere: multiply-add is fused where the source says so and nowhere else.
+WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
+CFLAGS   ?= -O2 -g
+ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARNINGS) -ffp-contract=off -pthread $(CFLAGS) $(SANITIZE)
+LDFLAGS  ?=
+LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lm -ldl -pthread
+
+# Folders that become archives, in link order: each may use those after it.
+ARCHIVED := tune db convert kernels runtime base
+PROGRAMS := $(patsubst cli/%.c,$(BUILD)/bin/%,$(wildcard cli/tmac-*.c))
+ARCHIVES := $(ARCHIVED:%=$(BUILD)/lib/lib%.a)
+GEN      := $(BUILD)/bin/tmac-gen
+# Shared by the programs: cli/*.c that are not programs themselves.
+CLI_SHARED := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(wildcard cli/tmac-*.c),$(wildcard cli/*.c)))
+
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)/*.c))
+
+.PHONY: all deps demo test test-kernels bench lint sanitize clean
+all: $(PROGRAMS)
+
+# ------------------------------------------------------------------------------------------------ packages
+# Every build starts here: on a fresh machine it installs what is missing.
+SETUP := $(BUILD)/.setup
+$(SETUP): Makefile
+	$(Q)mkdir -p $(@D)
+	$(Q)pkg-config --exists $(PACKAGES) criterion 2>/dev/null || $(MAKE) --no-print-directory deps
+	$(Q)touch $@
+
+deps:
+	$(Q)if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq $(DEBIAN); \
+	elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then sudo apt-get update -qq && sudo apt-get install -y -qq $(DEBIAN); \
+	else printf 'Please run as root:\n\n  apt-get install %s\n\n' '$(DEBIAN)'; exit 1; fi
+
+# ------------------------------------------------------------------------------------------------ objects
+# The self-tests of instruction sets are compiled for the set they test; everything else for the baseline.
+FLAGS_base/self_test_avx2       := -mavx2 -mfma -mf16c -mbmi2
+FLAGS_base/self_test_avx512vnni := $(FLAGS_base/self_test_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+FLAGS_base/self_test_avx512vbmi := $(FLAGS_base/self_test_avx512vnni) -mavx512vbmi -mgfni
+
+$(BUILD)/obj/%.o: %.c | $(SETUP)
+	$(SAY) CC $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(FLAGS_$*) -I/usr/include/lua5.4 -MMD -MP -c $< -o $@
+
+$(BUILD)/lib/lib%.a:
+	$(SAY) AR $@
+	$(Q)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/lib/libbase.a:    $(call objects,base)
+$(BUILD)/lib/libruntime.a: $(call objects,runtime)
+$(BUILD)/lib/libconvert.a: $(call objects,convert)
+$(BUILD)/lib/libdb.a:      $(call objects,db)
+$(BUILD)/lib/libtune.a:    $(call objects,tune)
+
+# ------------------------------------------------------------------------------------------------ generator, kernels
+# tmac-gen renders templates into $(BUILD)/kernels and writes kernels.mk beside them, which names the objects
+# (KERNELS) and the flags of each (KERNEL_FLAGS_name).
+$(BUILD)/obj/gen/%.o: FLAGS_gen/% = $(shell pkg-config --cflags lua5.4)
+$(GEN): $(BUILD)/obj/cli/tmac-gen.o $(call objects,gen) $(BUILD)/lib/libbase.a
+	$(SAY) LINK $@
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $^ $(LIBRARIES)
+
+$(BUILD)/kernels/kernels.mk: $(GEN) $(wildcard templates/* gen/*.lua)
+	$(SAY) GEN $(@D)
+	$(Q)$(GEN) --output $(@D)
+
+ifneq ($(filter-out clean deps lint,$(or $(MAKECMDGOALS),all)),)
+include $(BUILD)/kernels/kernels.mk
+endif
+
+COMPILER_ID := $(shell $(CC) --version | head -n 1)
+$(BUILD)/kernels/%.o: $(BUILD)/kernels/%.c
+	$(SAY) KERNEL $*
+	$(Q)$(CC) $(ALL_CFLAGS) -O3 $(KERNEL_FLAGS_$*) \
+	    -DTMAC_KERNEL_COMPILER='"$(COMPILER_ID) $(CFLAGS) -O3 $(KERNEL_FLAGS_$*)"' -MMD -MP -c $< -o $@
+
+$(BUILD)/lib/libkernels.a: $(KERNELS:%=$(BUILD)/kernels/%.o)
+
+# ------------------------------------------------------------------------------------------------ programs
+$(filter-out $(GEN),$(PROGRAMS)): $(BUILD)/bin/%: $(BUILD)/obj/cli/%.o $(CLI_SHARED) $(ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
+# ------------------------------------------------------------------------------------------------ tests
+# tests/unit/*.c make one Criterion program, tests/check_kernels.c is the plain kernel checker.
+$(BUILD)/tests/unit: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/unit/*.c)) $(ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES) -lcriterion
+
+$(BUILD)/tests/check-kernels: $(BUILD)/obj/tests/check_kernels.o $(ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
+clean:
+	$(Q)rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

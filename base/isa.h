@@ -1,0 +1,45 @@
+// Instruction sets, as the project counts them: a name, the features it needs, and the sets it contains.
+//
+// A kernel is compiled for exactly one instruction set. A host executes a set of them: tmac_host_probe() finds it by
+// CPUID and XCR0 and then proves each by running it in a child process, because hypervisors advertise what they trap.
+#ifndef TMAC_BASE_ISA_H
+#define TMAC_BASE_ISA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef enum tmac_isa {
+    TMAC_ISA_SCALAR,     // plain C, compiled for the baseline of the architecture
+    TMAC_ISA_AVX2,       // AVX2 FMA F16C BMI2
+    TMAC_ISA_AVX512VNNI, // AVX512 F BW DQ VL VNNI, and all of AVX2's
+    TMAC_ISA_AVX512VBMI, // all of AVX512VNNI's, and AVX512_VBMI, GFNI
+    TMAC_ISA_COUNT
+} tmac_isa;
+
+typedef uint32_t tmac_isa_set; // bit (1u << isa)
+
+// "scalar", "avx2", "avx512vnni", "avx512vbmi".
+const char *tmac_isa_name(tmac_isa isa);
+
+// Finds an instruction set by name. TMAC_USAGE with the list of names when there is none such.
+tmac_status tmac_isa_parse(const char *name, tmac_isa *isa);
+
+// Every set whose features are contained in those of `isa`, itself included: what `--isa` leaves usable.
+tmac_isa_set tmac_isa_contained(tmac_isa isa);
+
+// What this host executes, verified: each set is named by CPUID, its registers are enabled in XCR0, and a child
+// process has executed its instructions and got the right answers. The first call probes (a few milliseconds, forks);
+// later ones return the cached result. Thread-safe. Call it before threads start. SCALAR is always in the set.
+tmac_isa_set tmac_isa_verified(void);
+
+// The widest member of a set, in the order of the enumeration.
+tmac_isa tmac_isa_best(tmac_isa_set set);
+
+static inline bool tmac_isa_has(tmac_isa_set set, tmac_isa isa)
+{
+    return (set >> isa) & 1u;
+}
+
+#endif

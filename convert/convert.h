@@ -1,0 +1,56 @@
+// Model files in and out.
+//
+//   tmac_source_open    any file we read -> the neutral form (runtime/source.h)
+//   tmac_tm2_write      the neutral form -> TM2
+//   tmac_vocabulary_*   a separate tokenizer file -> vocabulary
+//   tmac_synth_write    random ternary weights at a real shape -> TM2
+#ifndef TMAC_CONVERT_CONVERT_H
+#define TMAC_CONVERT_CONVERT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "runtime/source.h"
+
+typedef enum tmac_bit_order {
+    TMAC_BIT_ORDER_UNKNOWN, // refuse bitllama2.c files that are not recognised by SHA-256
+    TMAC_BIT_ORDER_MSB,     // the first code of a byte is in bits 6-7
+    TMAC_BIT_ORDER_LSB,     // in bits 0-1
+} tmac_bit_order;
+
+typedef struct tmac_open_options {
+    tmac_bit_order bit_order;
+    const char *tokenizer; // a separate tokenizer file that replaces the vocabulary of the model file; NULL: none
+} tmac_open_options;
+
+// Recognises the format by content and opens it. On failure *source is zeroed and nothing is owned.
+tmac_status tmac_source_open(const char *path, const tmac_open_options *options,
+                             tmac_source *source);
+
+// "msb" or "lsb"; NULL leaves UNKNOWN.
+tmac_status tmac_bit_order_parse(const char *text, tmac_bit_order *order);
+
+// Reads a vocabulary alone: a llama2.c tokenizer.bin, a GGUF (with or without tensors), a TM2.
+// expected: the model's vocabulary size, to be checked; 0 takes what the file has. Free with tmac_vocabulary_free.
+tmac_status tmac_vocabulary_open(const char *path, uint32_t expected, tmac_vocabulary *vocabulary);
+void tmac_vocabulary_free(tmac_vocabulary *vocabulary);
+
+// Writes TM2. strict: only what the oldest readers can read (no extension; scales rounded to f16; refused where the
+// body cannot express the model at all).
+tmac_status tmac_tm2_write(const tmac_source *source, const char *path, bool strict);
+
+typedef struct tmac_synth_shape {
+    uint32_t dim, hidden, layers, heads, kv_heads, vocab, context;
+    bool bitnet;       // sub-norms and squared ReLU
+    bool bf16_head;    // embedding stored as bf16 (else f32)
+    bool tied;
+    float rope_theta;
+} tmac_synth_shape;
+
+// A named real shape ("bitnet-2b-4t", ...), or "dim=..,hidden=..,..". TMAC_USAGE with the list when unknown.
+tmac_status tmac_synth_parse(const char *text, tmac_synth_shape *shape);
+// Deterministic from the seed; TM2 with extension.
+tmac_status tmac_synth_write(const tmac_synth_shape *shape, uint64_t seed, const char *path);
+
+#endif

@@ -1,0 +1,114 @@
+// The contract between generated kernels and everybody who calls them: layouts, kernels, and the registry of both.
+//
+// A packed matrix is an array of tiles. A tile holds `row_tile` consecutive rows in whole: first all codes, in the
+// order of its layout, scale group after scale group; then whatever per-row constants the layout needs. Layouts pad by
+// themselves: the last tile's missing rows and the missing weights at the end of each scale group are zeros, so that
+// any M and K work. Tiles are 64-byte aligned and all have the same size.
+//
+//   rows    M     outputs of the matrix
+//   columns K     inputs
+//   group   G     weights of a row that share one scale: 1 <= G <= K. Group g of a row covers columns [g*G, g*G + G),
+//                 the last one up to K; there are ceil(K / G) of them
+//
+// The activations of one token are K int8 values in [-128, 127]. `prepare` turns them, once for all matrices that share
+// this input, into the form a kernel reads: padded bytes and their sums, or lookup tables.
+//
+// Everything here is exact: y = sum over the columns of one group of w * q, as int32, the same on every instruction
+// set. Bound: |y| <= 128 * K for ternary weights, so K < 2^24.
+#ifndef TMAC_RUNTIME_KERNEL_H
+#define TMAC_RUNTIME_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/isa.h"
+
+enum { TMAC_KERNEL_ABI = 1, TMAC_COLUMNS_MAX = (1 << 24) - 1 };
+
+typedef struct tmac_shape {
+    uint32_t rows, columns, group;
+} tmac_shape;
+
+// The number of scale groups in a row.
+static inline uint32_t tmac_shape_groups(const tmac_shape *shape)
+{
+    return (shape->columns + shape->group - 1) / shape->group;
+}
+
+typedef struct tmac_layout {
+    const char *name;     // "mad2_r64"
+    const char *family;   // "mad2"
+    uint32_t row_tile;    // rows per tile
+    uint32_t code_length; // weights along K in one code: 16, 5, 2; a scale group is padded to a multiple of it
+
+    // Bytes of one tile for this shape, a multiple of 64; 0 when the layout cannot hold the shape (a group too long
+    // for its counters).
+    size_t (*tile_bytes)(const tmac_shape *shape);
+
+    // Packs one tile. weights: rows x shape->columns, row-major, values -1, 0, +1, where rows <= row_tile is how many
+    // rows this tile really has. tile: tile_bytes(shape) bytes, all written.
+    void (*pack_tile)(const tmac_shape *shape, const int8_t *weights, uint32_t rows, uint8_t *tile);
+
+    // The inverse: writes rows x shape->columns weights.
+    void (*unpack_tile)(const tmac_shape *shape, const uint8_t *tile, uint32_t rows,
+                        int8_t *weights);
+} tmac_layout;
+
+static inline uint32_t tmac_layout_tiles(const tmac_layout *layout, uint32_t rows)
+{
+    return (rows + layout->row_tile - 1) / layout->row_tile;
+}
+
+// What a kernel multiplies in one call: the rows of tiles [tile_begin, tile_end) by `tokens` tokens.
+typedef struct tmac_matmul {
+    const uint8_t *tiles;    // the packed matrix
+    const uint8_t *prepared; // token n's prepared activations at prepared + n * prepared_stride, 64-byte aligned
+    size_t prepared_stride;
+    // y[(n * groups + g) * y_stride + r], r counted from the first row of tile_begin. Whole tiles are written, rows of
+    // padding included (as zeros). 64-byte aligned; y_stride a multiple of 16.
+    int32_t *y;
+    size_t y_stride;
+    tmac_shape shape;
+    uint32_t tile_begin, tile_end;
+    uint32_t tokens;
+} tmac_matmul;
+
+typedef struct tmac_kernel {
+    const char *name;       // "mad2_avx512vnni_r64_n1_p2048": family, instruction set, parameters
+    const char *family;     // "mad2"
+    const char *parameters; // "rows=64 tokens=1 prefetch=2048"
+    const char *source_id;  // SHA-256 of the rendered text and the parameters, lower-case hexadecimal
+    const char *compiler;   // what compiled it and with which flags: together with source_id the binary id
+    tmac_isa isa;
+    const tmac_layout *layout;
+    uint32_t token_block;   // tokens handled together in registers; any number of tokens works
+
+    // The activation side. Kernels with the same `preparation` name accept each other's prepared bytes, whatever their
+    // instruction set.
+    const char *preparation; // "bytes16", "lut5"
+
+    // Bytes of one token's prepared activations, a multiple of 64.
+    size_t (*prepared_bytes)(uint32_t columns, uint32_t group);
+
+    // Prepares one token: part `part` of `parts`, which may run on different threads at once; every part writes its
+    // own bytes and all parts together write prepared_bytes(). q: `columns` int8 values, no alignment needed, readable
+    // up to q + columns only.
+    void (*prepare)(const int8_t *q, uint32_t columns, uint32_t group, uint8_t *prepared,
+                    uint32_t part, uint32_t parts);
+
+    void (*run)(const tmac_matmul *matmul);
+} tmac_kernel;
+
+// Every kernel and every layout compiled in, in a fixed order. Nobody frees anything.
+const tmac_kernel *const *tmac_kernels(size_t *count);
+const tmac_layout *const *tmac_layouts(size_t *count);
+
+// By name; NULL when there is none.
+const tmac_kernel *tmac_kernel_find(const char *name);
+const tmac_layout *tmac_layout_find(const char *name);
+
+// The binary id: SHA-256 over source_id, compiler and TMAC_KERNEL_ABI, as lower-case hexadecimal. Two kernels with one
+// binary id are the same machine code.
+void tmac_kernel_binary_id(const tmac_kernel *kernel, char hex[65]);
+
+#endif

@@ -1,0 +1,145 @@
+// libtmac: exact ternary and float LLaMA / BitNet inference.
+//
+//   tmac_model_new      a source (runtime/source.h) and a plan -> a model, weights packed, workspace allocated
+//   tmac_session_new    one conversation: its KV cache
+//   tmac_decode         a batch of tokens of any sessions -> logits
+//
+// The same tokens give the same logits to the last bit, whatever the plan, the instruction set, the number of threads,
+// and however tokens are cut into batches (docs/DESIGN.md, section 3).
+//
+// Ownership: whoever calls *_new calls *_free. A model keeps the source open, and must outlive its sessions. A model and
+// its sessions belong to one thread at a time. After set-up nothing allocates.
+#ifndef TMAC_RUNTIME_TMAC_H
+#define TMAC_RUNTIME_TMAC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/isa.h"
+#include "base/pool.h"
+#include "base/status.h"
+#include "runtime/plan.h"
+#include "runtime/source.h"
+
+// ---------------------------------------------------------------------------------------------------------- models
+
+typedef struct tmac_model tmac_model;
+typedef struct tmac_session tmac_session;
+
+typedef enum tmac_kv { TMAC_KV_F16, TMAC_KV_F32 } tmac_kv;
+
+typedef struct tmac_model_options {
+    tmac_pool *pool;         // shared, outlives the model
+    const tmac_plan *plan;   // copied; NULL: the built-in rule for the pool's threads and `isa`
+    tmac_isa_set isa;        // instruction sets the model may use; 0: all verified ones
+    uint32_t batch_capacity; // tokens per tmac_decode at most; 0: 128
+} tmac_model_options;
+
+// The distinct input sets of a model in the order a token meets them: what a plan must cover. sets has room for
+// TMAC_PLAN_ENTRIES. A float model has none.
+tmac_status tmac_model_input_sets(const tmac_source *source, tmac_input_set *sets, uint32_t *count);
+
+// How many times one token multiplies this set (the layers that have it).
+uint32_t tmac_model_set_calls(const tmac_source *source, const tmac_input_set *set);
+
+tmac_status tmac_model_new(const tmac_source *source, const tmac_model_options *options,
+                           tmac_model **model);
+void tmac_model_free(tmac_model *model);
+
+uint32_t tmac_model_vocab(const tmac_model *model);
+uint32_t tmac_model_context(const tmac_model *model);
+const tmac_plan *tmac_model_plan(const tmac_model *model); // what is in force
+
+// Where a token's time went, in nanoseconds since the last reset, measured on the calling thread.
+typedef enum tmac_part {
+    TMAC_PART_PREPARE,   // norms, quantization, lookup tables
+    TMAC_PART_MATMUL,    // ternary (or float) matrices of the layers
+    TMAC_PART_ATTENTION, // RoPE, KV cache, scores, softmax, weighted sum
+    TMAC_PART_HEAD,      // last norm and logits
+    TMAC_PART_COUNT
+} tmac_part;
+typedef struct tmac_profile {
+    uint64_t ns[TMAC_PART_COUNT];
+    uint64_t tokens;
+    uint64_t matrix_bytes, head_bytes; // packed bytes that one token reads
+} tmac_profile;
+const char *tmac_part_name(tmac_part part);
+void tmac_model_profile(tmac_model *model, tmac_profile *profile, bool reset);
+
+// -------------------------------------------------------------------------------------------------------- sessions
+
+// capacity: positions it can hold; at most the model's context.
+tmac_status tmac_session_new(tmac_model *model, uint32_t capacity, tmac_kv kv,
+                             tmac_session **session);
+void tmac_session_free(tmac_session *session);
+uint32_t tmac_session_length(const tmac_session *session); // positions filled
+// Takes tokens back: positions >= position are forgotten.
+void tmac_session_truncate(tmac_session *session, uint32_t position);
+
+// ---------------------------------------------------------------------------------------------------------- decode
+
+typedef struct tmac_batch_item {
+    tmac_session *session;
+    uint32_t token;
+    uint32_t position;  // must be the session's length plus the items of the same session before this one
+    bool want_logits;
+} tmac_batch_item;
+
+// Runs the batch. logits: one row of vocab floats for each item that wants them, in order; owned by the model, valid
+// until its next tmac_decode. NULL is accepted where none are wanted.
+// TMAC_USAGE: too many items, a token outside the vocabulary, a position out of order, a session that is full.
+tmac_status tmac_decode(tmac_model *model, const tmac_batch_item *items, uint32_t count,
+                        const float **logits);
+
+// ------------------------------------------------------------------------------------------------------- tokenizer
+
+typedef struct tmac_tokenizer tmac_tokenizer;
+
+// Copies what it needs of the vocabulary.
+tmac_status tmac_tokenizer_new(const tmac_vocabulary *vocabulary, tmac_tokenizer **tokenizer);
+void tmac_tokenizer_free(tmac_tokenizer *tokenizer);
+
+int32_t tmac_tokenizer_bos(const tmac_tokenizer *tokenizer); // -1: none
+int32_t tmac_tokenizer_eos(const tmac_tokenizer *tokenizer);
+uint32_t tmac_tokenizer_size(const tmac_tokenizer *tokenizer);
+
+// Text to ids, without BOS. *tokens is malloc'ed, the caller frees it. Any bytes are accepted.
+tmac_status tmac_tokenizer_encode(const tmac_tokenizer *tokenizer, const char *text, size_t bytes,
+                                  uint32_t **tokens, size_t *count);
+
+// The bytes of one token as they appear in text. `first` is true for the first token of a text, whose space prefix is
+// dropped. The result points into the tokenizer. Control tokens have no bytes.
+const char *tmac_tokenizer_piece(const tmac_tokenizer *tokenizer, uint32_t token, bool first,
+                                 size_t *bytes);
+
+// Streams UTF-8: feed the bytes of each token, get back as many as end on a character boundary; up to 3 bytes wait.
+typedef struct tmac_utf8_stream {
+    uint8_t held[4];
+    uint32_t held_bytes;
+} tmac_utf8_stream;
+// out has room for bytes + 4; returns the number written. flush: also hands out an unfinished rest.
+size_t tmac_utf8_feed(tmac_utf8_stream *stream, const char *bytes, size_t count, char *out);
+size_t tmac_utf8_flush(tmac_utf8_stream *stream, char *out);
+
+// --------------------------------------------------------------------------------------------------------- sampler
+
+typedef struct tmac_sampler tmac_sampler;
+
+typedef struct tmac_sampler_options {
+    float temperature; // 0: greedy, ties to the lowest id
+    float top_p;       // in (0, 1]; 1: off
+    uint32_t top_k;    // 0: off
+    uint64_t seed;
+} tmac_sampler_options;
+
+tmac_status tmac_sampler_new(uint32_t vocab, const tmac_sampler_options *options,
+                             tmac_sampler **sampler);
+void tmac_sampler_free(tmac_sampler *sampler);
+uint32_t tmac_sample(tmac_sampler *sampler, const float *logits);
+
+// The negative log-likelihood, in nats, of a token under logits: log(sum exp(l - max)) - (l[token] - max), in double,
+// with the library's own exp and log.
+double tmac_negative_log_likelihood(const float *logits, uint32_t vocab, uint32_t token);
+
+#endif
