@@ -62,7 +62,7 @@ static void print_synopsis(const tmac_program *program)
 // Prints a sentence from HELP_COLUMN on, broken between words. `column` is where the cursor is.
 static void print_wrapped(const char *text, int column)
 {
-    if (column >= HELP_COLUMN) {
+    if (column + 2 > HELP_COLUMN) {
         putchar('\n');
         column = 0;
     }
@@ -87,7 +87,7 @@ static void print_option(char short_name, const char *long_name, const char *arg
 {
     int column = short_name ? printf("  -%c, ", short_name) : printf("      ");
     column += printf("--%s%s%s", long_name, argument ? " " : "", argument ? argument : "");
-    print_wrapped(help, column + 1);
+    print_wrapped(help, column);
 }
 
 static void print_help(const tmac_program *program)
