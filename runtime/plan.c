@@ -19,8 +19,7 @@ static const struct {
     uint32_t first, typical;
     const char *name;
 } buckets[TMAC_BUCKETS] = {
-    {1, 1, "1"},    {2, 4, "2-4"},     {5, 8, "5-8"},
-    {9, 16, "9-16"}, {17, 64, "17-64"}, {65, 128, "65+"},
+    {1, 1, "1"}, {2, 4, "2-4"}, {5, 8, "5-8"}, {9, 16, "9-16"}, {17, 64, "17-64"}, {65, 128, "65+"},
 };
 
 uint32_t tmac_bucket_of(uint32_t tokens)
@@ -91,7 +90,8 @@ static uint64_t padding(const tmac_layout *layout, const tmac_input_set *set, ui
     *rows = 0;
     for (uint32_t i = 0; i < set->matrices && i < TMAC_SET_MATRICES; i++) {
         *rows += set->rows[i];
-        extra += (uint64_t)tmac_layout_tiles(layout, set->rows[i]) * layout->row_tile - set->rows[i];
+        extra +=
+            (uint64_t)tmac_layout_tiles(layout, set->rows[i]) * layout->row_tile - set->rows[i];
     }
     return extra;
 }
@@ -151,7 +151,8 @@ const char *tmac_plan_rule_kernel(const char *layout, uint32_t bucket, tmac_isa_
 
 tmac_plan_entry tmac_plan_rule(const tmac_input_set *set, uint32_t threads, tmac_isa_set isa)
 {
-    (void)threads; // the rule is the same at every number of threads; only measurements tell them apart
+    (void)
+        threads; // the rule is the same at every number of threads; only measurements tell them apart
     isa |= 1u << TMAC_ISA_SCALAR;
     tmac_plan_entry entry = {.set = *set, .rung = TMAC_RUNG_RULE};
     const tmac_layout *layout = rule_layout(set, isa);
