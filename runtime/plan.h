@@ -29,11 +29,11 @@ typedef enum tmac_residency { TMAC_RESIDENT, TMAC_STREAMED } tmac_residency;
 
 // An input set: the matrices that share one input and one `prepare`.
 typedef struct tmac_input_set {
-    char format;                        // 't': ternary
-    uint32_t group;                     // scale group; equal to columns for tensor and row scales
-    uint32_t columns;                   // K
-    uint32_t matrices;                  // 1 to 3
-    uint32_t rows[TMAC_SET_MATRICES];   // M of each, 0 where unused
+    char format;                      // 't': ternary
+    uint32_t group;                   // scale group; equal to columns for tensor and row scales
+    uint32_t columns;                 // K
+    uint32_t matrices;                // 1 to 3
+    uint32_t rows[TMAC_SET_MATRICES]; // M of each, 0 where unused
     tmac_residency residency;
 } tmac_input_set;
 

@@ -82,7 +82,8 @@ void tmac_session_truncate(tmac_session *session, uint32_t position);
 typedef struct tmac_batch_item {
     tmac_session *session;
     uint32_t token;
-    uint32_t position;  // must be the session's length plus the items of the same session before this one
+    uint32_t
+        position; // must be the session's length plus the items of the same session before this one
     bool want_logits;
 } tmac_batch_item;
 

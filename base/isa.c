@@ -1,0 +1,174 @@
+// Instruction sets: names, what they contain, and which of them this host really executes.
+//
+// A set is verified in three steps, each of which has failed alone somewhere: CPUID names its features; XCR0 says that
+// the operating system saves its registers; and a child process executes its instructions and gets the right answers
+// (hypervisors advertise what they trap or emulate wrongly). The child answers through a pipe and not by its exit
+// status, so that a program which ignores SIGCHLD or reaps children by itself is served too. This process installs no
+// signal handlers.
+#include "base/isa.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fcntl.h>
+
+#include "base/cpuid.h"
+#include "base/random.h"
+#include "base/self_test.h"
+
+enum { SELF_TEST_SECONDS = 5 };
+
+// CPUID leaf 1 ECX, leaf 7 EBX and ECX.
+enum { FMA = 1 << 12, OSXSAVE = 1 << 27, AVX = 1 << 28, F16C = 1 << 29 };
+enum { AVX2 = 1 << 5, BMI2 = 1 << 8, AVX512F = 1 << 16, AVX512DQ = 1 << 17, AVX512BW = 1 << 30 };
+#define AVX512VL (1u << 31)
+enum { AVX512VBMI = 1 << 1, GFNI = 1 << 8, AVX512VNNI = 1 << 11 };
+// XCR0: SSE and AVX state; opmask, upper halves of zmm0-15, zmm16-31.
+enum { XCR0_YMM = 0x6, XCR0_ZMM = 0xe6 };
+
+#define BIT(isa) (1u << TMAC_ISA_##isa)
+
+// clang-format off
+static const struct set {
+    const char *name;
+    tmac_isa_set contained; // itself included
+    uint32_t leaf1_ecx, leaf7_ebx, leaf7_ecx, xcr0; // on top of what the contained sets need
+    bool (*self_test)(const tmac_self_test_bytes *in);
+} sets[TMAC_ISA_COUNT] = {
+    [TMAC_ISA_SCALAR] = {"scalar", BIT(SCALAR), 0, 0, 0, 0, NULL},
+    [TMAC_ISA_AVX2] = {"avx2", BIT(SCALAR) | BIT(AVX2),
+        FMA | OSXSAVE | AVX | F16C, AVX2 | BMI2, 0, XCR0_YMM, tmac_self_test_avx2},
+    [TMAC_ISA_AVX512VNNI] = {"avx512vnni", BIT(SCALAR) | BIT(AVX2) | BIT(AVX512VNNI),
+        OSXSAVE, AVX512F | AVX512DQ | AVX512BW | AVX512VL, AVX512VNNI, XCR0_ZMM, tmac_self_test_avx512vnni},
+    [TMAC_ISA_AVX512VBMI] = {"avx512vbmi", BIT(SCALAR) | BIT(AVX2) | BIT(AVX512VNNI) | BIT(AVX512VBMI),
+        OSXSAVE, 0, AVX512VBMI | GFNI, XCR0_ZMM, tmac_self_test_avx512vbmi},
+};
+// clang-format on
+
+const char *tmac_isa_name(tmac_isa isa)
+{
+    return (unsigned)isa < TMAC_ISA_COUNT ? sets[isa].name : "unknown";
+}
+
+tmac_status tmac_isa_parse(const char *name, tmac_isa *isa)
+{
+    char names[128] = "";
+    for (int i = 0; i < TMAC_ISA_COUNT; i++) {
+        if (strcmp(name, sets[i].name) == 0) {
+            *isa = (tmac_isa)i;
+            return tmac_ok();
+        }
+        if (i) strcat(names, ", ");
+        strcat(names, sets[i].name);
+    }
+    return tmac_fail(TMAC_USAGE, "unknown instruction set '%.100s': expected one of %s", name,
+                     names);
+}
+
+tmac_isa_set tmac_isa_contained(tmac_isa isa)
+{
+    return (unsigned)isa < TMAC_ISA_COUNT ? sets[isa].contained : BIT(SCALAR);
+}
+
+tmac_isa tmac_isa_best(tmac_isa_set set)
+{
+    for (int i = TMAC_ISA_COUNT - 1; i > 0; i--)
+        if (tmac_isa_has(set, (tmac_isa)i)) return (tmac_isa)i;
+    return TMAC_ISA_SCALAR;
+}
+
+// ---------------------------------------------------------------------------------------------------- verification
+
+// The low half of XCR0; only to be asked when CPUID shows OSXSAVE, else the instruction faults.
+static uint32_t read_xcr0(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+#else
+    return 0;
+#endif
+}
+
+static bool advertised(const struct set *set)
+{
+    const uint32_t leaf1 = tmac_cpuid(1, 0).ecx;
+    const tmac_cpuid_leaf leaf7 = tmac_cpuid(7, 0);
+    if ((leaf1 & set->leaf1_ecx) != set->leaf1_ecx) return false;
+    if ((leaf7.ebx & set->leaf7_ebx) != set->leaf7_ebx) return false;
+    if ((leaf7.ecx & set->leaf7_ecx) != set->leaf7_ecx) return false;
+    return (read_xcr0() & set->xcr0) == set->xcr0;
+}
+
+// The child: dies quietly whatever happens. Everything it calls is safe after a fork of a program with threads.
+__attribute__((noreturn)) static void child(const struct set *set, int answer)
+{
+    static const int fatal[] = {SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGTRAP, SIGALRM};
+    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
+        signal(fatal[i], SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    alarm(SELF_TEST_SECONDS);
+
+    tmac_self_test_bytes in;
+    tmac_random random = {1};
+    for (int i = 0; i < 64; i++) {
+        in.a[i] = (uint8_t)tmac_random_next(&random);
+        in.b[i] = (uint8_t)tmac_random_next(&random);
+        in.c[i] = (uint8_t)tmac_random_next(&random);
+    }
+    const char yes = 'y';
+    if (set->self_test(&in) && write(answer, &yes, 1) == 1) _exit(0);
+    _exit(1);
+}
+
+static bool executes(const struct set *set)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return false;
+    const pid_t pid = fork();
+    if (pid == 0) child(set, ends[1]);
+    close(ends[1]);
+    char answer = 0;
+    if (pid > 0) {
+        struct pollfd wait = {.fd = ends[0], .events = POLLIN};
+        int ready;
+        do
+            ready = poll(&wait, 1, (SELF_TEST_SECONDS + 1) * 1000);
+        while (ready < 0 && errno == EINTR);
+        if (ready <= 0 || read(ends[0], &answer, 1) != 1) answer = 0;
+        if (answer != 'y') kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+            continue;
+    }
+    close(ends[0]);
+    return answer == 'y';
+}
+
+static tmac_isa_set verified;
+static pthread_once_t verified_once = PTHREAD_ONCE_INIT;
+
+static void verify(void)
+{
+    verified = BIT(SCALAR);
+    for (int i = 1; i < TMAC_ISA_COUNT; i++) {
+        const tmac_isa_set below = sets[i].contained & ~(1u << i);
+        if ((verified & below) == below && advertised(&sets[i]) && executes(&sets[i]))
+            verified |= 1u << i;
+    }
+}
+
+tmac_isa_set tmac_isa_verified(void)
+{
+    pthread_once(&verified_once, verify);
+    return verified;
+}
