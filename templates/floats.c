@@ -1,13 +1,14 @@
+% local lanes = ({ scalar = "scalar", avx2 = "avx2", avx512vnni = "avx512" })[isa.name]
 // The float arithmetic of the transformer for ${isa.name}: runtime/floats.h says what each function computes.
 //
-// Everything is written once, over 16 lanes; the lanes are those of runtime/lanes_${isa.lanes}.h. Whatever the
+// Everything is written once, over 16 lanes; the lanes are those of runtime/lanes_${lanes}.h. Whatever the
 // instruction set, the same operations run in the same order on every lane, so the results agree to the last bit. A
 // length that is no multiple of 16 is padded with zeros, and the padding goes through the same operations.
 #include "runtime/floats.h"
 
 #include <math.h>
 
-#include "runtime/lanes_${isa.lanes}.h"
+#include "runtime/lanes_${lanes}.h"
 
 // Adding 1.5 * 2^23 leaves a number of magnitude below 2^22 rounded to nearest even in the low mantissa bits.
 static const float ROUND_MAGIC = 12582912.0f;
@@ -131,7 +132,7 @@ static void to_f16(const float *x, uint32_t n, uint16_t *out)
 %     scalar = { { 1, 1 } },
 % }
 % for _, number in ipairs(numbers) do
-% for _, block in ipairs(blocks[isa.lanes]) do
+% for _, block in ipairs(blocks[lanes]) do
 % local rows, tokens = block[1], block[2]
 static inline void dot_${number.name}_${rows}x${tokens}(const ${number.type} *w, size_t columns, const float *x,
     size_t x_stride, float *y, size_t y_stride)
@@ -167,17 +168,17 @@ static void dot_rows_${number.name}(const tmac_dot_rows *task)
 {
     const ${number.type} *weights = task->weights;
     size_t columns = task->columns;
-% for _, block in ipairs(blocks[isa.lanes]) do
+% for _, block in ipairs(blocks[lanes]) do
 % if block[2] > 1 then
     uint32_t blocked_tokens = task->tokens / ${block[2]} * ${block[2]};
 % end
 % end
-% if isa.lanes == "scalar" then
+% if lanes == "scalar" then
     uint32_t blocked_tokens = 0;
 % end
     uint32_t row = task->row_begin;
-% if isa.lanes ~= "scalar" then
-% local decode, prefill = blocks[isa.lanes][1], blocks[isa.lanes][2]
+% if lanes ~= "scalar" then
+% local decode, prefill = blocks[lanes][1], blocks[lanes][2]
     for (; row + ${decode[1]} <= task->row_end; row += ${decode[1]}) {
         const ${number.type} *w = weights + (size_t)row * columns;
         float *y = task->y + (row - task->row_begin);
@@ -294,7 +295,7 @@ static void scale_rows(const tmac_scale_rows *task, float *y)
 }
 
 const tmac_floats tmac_floats_${isa.name} = {
-    .isa = ${isa.constant},
+    .isa = ${isa.enum},
     .rms_norm = rms_norm,
     .quantize = quantize,
     .silu_multiply = silu_multiply,
