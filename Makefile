@@ -78,14 +78,20 @@ $(BUILD)/lib/libtune.a:    $(call objects,tune)
 # ------------------------------------------------------------------------------------------------ generator, kernels
 # tmac-gen renders templates into $(BUILD)/kernels and writes kernels.mk beside them, which names the objects
 # (KERNELS) and the flags of each (KERNEL_FLAGS_name).
-$(BUILD)/obj/gen/%.o: FLAGS_gen/% = $(shell pkg-config --cflags lua5.4)
+EMBEDDED := $(wildcard templates/*.c gen/*.lua)
+# The list is rewritten when a file is added, removed or changed: the assembler's inclusions leave no dependencies.
+$(BUILD)/gen/gen_embedded.inc: $(EMBEDDED) templates gen
+	$(Q)mkdir -p $(@D)
+	$(Q)printf 'EMBED(%s, "%s")\n' $(foreach file,$(EMBEDDED),$(subst /,_,$(subst .,_,$(file))) $(file)) > $@
+FLAGS_gen/embedded := -I$(BUILD)/gen
+$(BUILD)/obj/gen/embedded.o: $(BUILD)/gen/gen_embedded.inc
 $(GEN): $(BUILD)/obj/cli/tmac-gen.o $(call objects,gen) $(BUILD)/lib/libbase.a
 	$(SAY) LINK $@
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $^ $(LIBRARIES)
 
-$(BUILD)/kernels/kernels.mk: $(GEN) $(wildcard templates/* gen/*.lua)
+$(BUILD)/kernels/kernels.mk: $(GEN)
 	$(SAY) GEN $(@D)
-	$(Q)$(GEN) --output $(@D)
+	$(Q)$(GEN) --output $(@D) && touch $@
 
 ifneq ($(filter-out clean deps lint,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/kernels/kernels.mk

@@ -13,7 +13,8 @@ tmac_status tmac_map_open(const char *path, tmac_map *map)
     memset(map, 0, sizeof *map);
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
-        return tmac_fail(errno == ENOENT ? TMAC_NOT_FOUND : TMAC_IO, "%s: %s", path, strerror(errno));
+        return tmac_fail(errno == ENOENT ? TMAC_NOT_FOUND : TMAC_IO, "%s: %s", path,
+                         strerror(errno));
     struct stat facts;
     tmac_status status = tmac_ok();
     if (fstat(file, &facts) != 0) {
@@ -55,8 +56,10 @@ tmac_status tmac_read_stream(FILE *stream, size_t limit, char **text, size_t *by
     }
     if (!buffer) return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory reading input");
     tmac_status status = tmac_ok();
-    if (ferror(stream)) status = tmac_fail(TMAC_IO, "cannot read input: %s", strerror(errno));
-    else if (used > limit) status = tmac_fail(TMAC_BAD_FILE, "input is longer than %zu bytes", limit);
+    if (ferror(stream))
+        status = tmac_fail(TMAC_IO, "cannot read input: %s", strerror(errno));
+    else if (used > limit)
+        status = tmac_fail(TMAC_BAD_FILE, "input is longer than %zu bytes", limit);
     if (status.code != TMAC_OK) {
         free(buffer);
         return status;
@@ -71,7 +74,8 @@ tmac_status tmac_output_open(const char *path, tmac_output *output)
 {
     memset(output, 0, sizeof *output);
     if (strlen(path) >= sizeof output->path)
-        return tmac_fail(TMAC_IO, "the output path is longer than %zu bytes", sizeof output->path - 1);
+        return tmac_fail(TMAC_IO, "the output path is longer than %zu bytes",
+                         sizeof output->path - 1);
     struct stat facts;
     if (stat(path, &facts) == 0 && !S_ISREG(facts.st_mode))
         return tmac_fail(TMAC_IO, "%s: exists and is not a regular file", path);
@@ -112,7 +116,8 @@ tmac_status tmac_output_commit(tmac_output *output)
         return status;
     }
     if (fclose(output->stream) != 0 || rename(output->temporary, output->path) != 0) {
-        tmac_status status = tmac_fail(TMAC_IO, "%s: cannot write: %s", output->path, strerror(errno));
+        tmac_status status =
+            tmac_fail(TMAC_IO, "%s: cannot write: %s", output->path, strerror(errno));
         unlink(output->temporary);
         return status;
     }

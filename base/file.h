@@ -32,7 +32,8 @@ typedef struct tmac_output {
 } tmac_output;
 tmac_status tmac_output_open(const char *path, tmac_output *output);
 void tmac_output_write(tmac_output *output, const void *data, size_t bytes);
-void tmac_output_pad(tmac_output *output, size_t alignment); // zero bytes up to a multiple of alignment
+void tmac_output_pad(tmac_output *output,
+                     size_t alignment); // zero bytes up to a multiple of alignment
 tmac_status tmac_output_commit(tmac_output *output);
 void tmac_output_abort(tmac_output *output);
 

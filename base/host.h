@@ -9,8 +9,8 @@
 #include "base/status.h"
 
 typedef struct tmac_host {
-    char cpu_name[64];     // the brand string: shown, never trusted
-    char vendor[16];       // "GenuineIntel", "AuthenticAMD", ...
+    char cpu_name[64]; // the brand string: shown, never trusted
+    char vendor[16];   // "GenuineIntel", "AuthenticAMD", ...
     uint32_t family, model, stepping;
     char microcode[20];    // "0x2b000603", "" where unknown
     char hypervisor[16];   // CPUID leaf 0x40000000: "KVMKVMKVM", "" on bare metal
@@ -18,7 +18,7 @@ typedef struct tmac_host {
     uint32_t logical_cpus; // those this process may run on (affinity and cgroup quota counted)
     uint64_t l1d_bytes, l2_bytes, l3_bytes; // of one core's path; 0 where unknown
     uint64_t memory_bytes;
-    tmac_isa_set isa;      // verified
+    tmac_isa_set isa; // verified
 } tmac_host;
 
 // Fills in what can be known without measuring. Never fails: what is unknown stays zero or empty.

@@ -25,8 +25,8 @@ tmac_status tmac_pages_map(size_t bytes, tmac_pages *pages)
     if (!tmac_size_add(bytes, slack + 4095, &mapped))
         return tmac_fail(TMAC_OUT_OF_MEMORY, "cannot allocate %zu bytes", bytes);
     mapped &= ~(size_t)4095;
-    void *mapping =
-        mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *mapping = mmap(NULL, mapped, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED)
         return tmac_fail(TMAC_OUT_OF_MEMORY, "cannot allocate %.1f MB", (double)bytes / 1e6);
     pages->mapping = mapping;
@@ -36,7 +36,8 @@ tmac_status tmac_pages_map(size_t bytes, tmac_pages *pages)
     if (slack) {
         uintptr_t start = (uintptr_t)mapping;
         pages->data = (char *)mapping + (tmac_round_up(start, HUGE_PAGE) - start);
-        madvise(pages->data, bytes, MADV_HUGEPAGE); // a wish: without huge pages everything still works
+        madvise(pages->data, bytes,
+                MADV_HUGEPAGE); // a wish: without huge pages everything still works
     }
     return tmac_ok();
 }

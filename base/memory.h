@@ -11,8 +11,8 @@
 #include "base/status.h"
 
 typedef struct tmac_pages {
-    void *data;   // aligned to 2 MiB when bytes >= 2 MiB, else to 4096; zeroed
-    size_t bytes; // usable bytes, as asked for
+    void *data;    // aligned to 2 MiB when bytes >= 2 MiB, else to 4096; zeroed
+    size_t bytes;  // usable bytes, as asked for
     void *mapping; // private: what to unmap
     size_t mapped;
 } tmac_pages;

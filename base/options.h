@@ -12,27 +12,27 @@
 #include "base/status.h"
 
 typedef enum tmac_option_kind {
-    TMAC_OPTION_FLAG,   // bool *: set to true
-    TMAC_OPTION_STRING, // const char **: points into argv
+    TMAC_OPTION_FLAG,     // bool *: set to true
+    TMAC_OPTION_STRING,   // const char **: points into argv
     TMAC_OPTION_UNSIGNED, // uint64_t *: decimal, whole argument
-    TMAC_OPTION_FLOAT,  // float *: finite decimal, whole argument
+    TMAC_OPTION_FLOAT,    // float *: finite decimal, whole argument
 } tmac_option_kind;
 
 typedef struct tmac_option {
-    char short_name;        // 0 when there is none
-    const char *long_name;  // without the dashes; NULL ends the table
+    char short_name;       // 0 when there is none
+    const char *long_name; // without the dashes; NULL ends the table
     tmac_option_kind kind;
-    void *value;            // where the value goes; holds the default before
-    const char *argument;   // "FILE", "N": shown in help; NULL for flags
-    const char *help;       // one sentence, lower-case start, no full stop
+    void *value;          // where the value goes; holds the default before
+    const char *argument; // "FILE", "N": shown in help; NULL for flags
+    const char *help;     // one sentence, lower-case start, no full stop
 } tmac_option;
 
 typedef struct tmac_program {
-    const char *name;       // "tmac-run"
-    const char *purpose;    // one line
-    const char *operands;   // "MODEL" or "IN OUT.tmac2.bin", "" when there are none
+    const char *name;     // "tmac-run"
+    const char *purpose;  // one line
+    const char *operands; // "MODEL" or "IN OUT.tmac2.bin", "" when there are none
     size_t operands_min, operands_max;
-    const char *details;    // paragraphs after the options in --help; may be NULL
+    const char *details; // paragraphs after the options in --help; may be NULL
     const tmac_option *options;
 } tmac_program;
 

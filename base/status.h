@@ -7,21 +7,22 @@
 
 typedef enum tmac_code {
     TMAC_OK = 0,
-    TMAC_USAGE,         // the caller asked for something that makes no sense: programs exit with 2
-    TMAC_BAD_FILE,      // the bytes of a file contradict its format, or themselves
-    TMAC_UNSUPPORTED,   // a valid request that this build, host or format cannot serve
-    TMAC_NOT_FOUND,     // no such file, tensor, kernel, record
-    TMAC_IO,            // the operating system refused: open, read, write, rename
+    TMAC_USAGE,       // the caller asked for something that makes no sense: programs exit with 2
+    TMAC_BAD_FILE,    // the bytes of a file contradict its format, or themselves
+    TMAC_UNSUPPORTED, // a valid request that this build, host or format cannot serve
+    TMAC_NOT_FOUND,   // no such file, tensor, kernel, record
+    TMAC_IO,          // the operating system refused: open, read, write, rename
     TMAC_OUT_OF_MEMORY,
-    TMAC_BUSY,          // somebody else holds it; trying later may work
-    TMAC_INTERNAL,      // a defect of ours
+    TMAC_BUSY,     // somebody else holds it; trying later may work
+    TMAC_INTERNAL, // a defect of ours
 } tmac_code;
 
 enum { TMAC_MESSAGE_BYTES = 512 };
 
 typedef struct tmac_status {
     tmac_code code;
-    char message[TMAC_MESSAGE_BYTES]; // "" when code is TMAC_OK; cut with "..." when it would not fit
+    char message
+        [TMAC_MESSAGE_BYTES]; // "" when code is TMAC_OK; cut with "..." when it would not fit
 } tmac_status;
 
 // The success value.
@@ -29,7 +30,8 @@ tmac_status tmac_ok(void);
 
 // A failure with a printf-formatted message. Control characters in the message (from file contents, say) are replaced
 // by '?', so that a hostile file cannot drive the terminal.
-tmac_status tmac_fail(tmac_code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+tmac_status tmac_fail(tmac_code code, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 // The same failure with "prefix: " in front: callers add the file name or the place they know and the callee did not.
 tmac_status tmac_prefix(tmac_status status, const char *format, ...)

@@ -21,7 +21,8 @@ typedef enum tmac_bit_order {
 
 typedef struct tmac_open_options {
     tmac_bit_order bit_order;
-    const char *tokenizer; // a separate tokenizer file that replaces the vocabulary of the model file; NULL: none
+    const char *
+        tokenizer; // a separate tokenizer file that replaces the vocabulary of the model file; NULL: none
 } tmac_open_options;
 
 // Recognises the format by content and opens it. On failure *source is zeroed and nothing is owned.
@@ -42,8 +43,8 @@ tmac_status tmac_tm2_write(const tmac_source *source, const char *path, bool str
 
 typedef struct tmac_synth_shape {
     uint32_t dim, hidden, layers, heads, kv_heads, vocab, context;
-    bool bitnet;       // sub-norms and squared ReLU
-    bool bf16_head;    // embedding stored as bf16 (else f32)
+    bool bitnet;    // sub-norms and squared ReLU
+    bool bf16_head; // embedding stored as bf16 (else f32)
     bool tied;
     float rope_theta;
 } tmac_synth_shape;

@@ -36,10 +36,11 @@ static inline uint32_t tmac_shape_groups(const tmac_shape *shape)
 }
 
 typedef struct tmac_layout {
-    const char *name;     // "mad2_r64"
-    const char *family;   // "mad2"
-    uint32_t row_tile;    // rows per tile
-    uint32_t code_length; // weights along K in one code: 16, 5, 2; a scale group is padded to a multiple of it
+    const char *name;   // "mad2_r64"
+    const char *family; // "mad2"
+    uint32_t row_tile;  // rows per tile
+    uint32_t
+        code_length; // weights along K in one code: 16, 5, 2; a scale group is padded to a multiple of it
 
     // Bytes of one tile for this shape, a multiple of 64; 0 when the layout cannot hold the shape (a group too long
     // for its counters).
@@ -61,8 +62,9 @@ static inline uint32_t tmac_layout_tiles(const tmac_layout *layout, uint32_t row
 
 // What a kernel multiplies in one call: the rows of tiles [tile_begin, tile_end) by `tokens` tokens.
 typedef struct tmac_matmul {
-    const uint8_t *tiles;    // the packed matrix
-    const uint8_t *prepared; // token n's prepared activations at prepared + n * prepared_stride, 64-byte aligned
+    const uint8_t *tiles; // the packed matrix
+    const uint8_t *
+        prepared; // token n's prepared activations at prepared + n * prepared_stride, 64-byte aligned
     size_t prepared_stride;
     // y[(n * groups + g) * y_stride + r], r counted from the first row of tile_begin. Whole tiles are written, rows of
     // padding included (as zeros). 64-byte aligned; y_stride a multiple of 16.
@@ -77,11 +79,13 @@ typedef struct tmac_kernel {
     const char *name;       // "mad2_avx512vnni_r64_n1_p2048": family, instruction set, parameters
     const char *family;     // "mad2"
     const char *parameters; // "rows=64 tokens=1 prefetch=2048"
-    const char *source_id;  // SHA-256 of the rendered text and the parameters, lower-case hexadecimal
-    const char *compiler;   // what compiled it and with which flags: together with source_id the binary id
+    const char
+        *source_id; // SHA-256 of the rendered text and the parameters, lower-case hexadecimal
+    const char
+        *compiler; // what compiled it and with which flags: together with source_id the binary id
     tmac_isa isa;
     const tmac_layout *layout;
-    uint32_t token_block;   // tokens handled together in registers; any number of tokens works
+    uint32_t token_block; // tokens handled together in registers; any number of tokens works
 
     // The activation side. Kernels with the same `preparation` name accept each other's prepared bytes, whatever their
     // instruction set.

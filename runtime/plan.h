@@ -10,6 +10,8 @@
 #include "base/isa.h"
 #include "base/status.h"
 
+struct tmac_layout; // runtime/kernel.h
+
 enum {
     TMAC_SET_MATRICES = 3, // matrices of an input set at most: q, k, v
     TMAC_PLAN_ENTRIES = 8, // distinct input sets of a model at most
@@ -27,11 +29,11 @@ typedef enum tmac_residency { TMAC_RESIDENT, TMAC_STREAMED } tmac_residency;
 
 // An input set: the matrices that share one input and one `prepare`.
 typedef struct tmac_input_set {
-    char format;                        // 't': ternary
-    uint32_t group;                     // scale group; equal to columns for tensor and row scales
-    uint32_t columns;                   // K
-    uint32_t matrices;                  // 1 to 3
-    uint32_t rows[TMAC_SET_MATRICES];   // M of each, 0 where unused
+    char format;                      // 't': ternary
+    uint32_t group;                   // scale group; equal to columns for tensor and row scales
+    uint32_t columns;                 // K
+    uint32_t matrices;                // 1 to 3
+    uint32_t rows[TMAC_SET_MATRICES]; // M of each, 0 where unused
     tmac_residency residency;
 } tmac_input_set;
 
@@ -60,6 +62,13 @@ typedef struct tmac_plan {
 // The built-in rule for one input set: a good kernel for the instruction sets in `isa`, without measuring. Never fails
 // for a set that is valid: `scalar` serves everything.
 tmac_plan_entry tmac_plan_rule(const tmac_input_set *set, uint32_t threads, tmac_isa_set isa);
+
+// The rule within a layout that is already decided: the kernel it takes for a bucket. NULL when no kernel in `isa` reads
+// the layout. The name is the registry's.
+const char *tmac_plan_rule_kernel(const char *layout, uint32_t bucket, tmac_isa_set isa);
+
+// Whether a layout can hold every matrix of the set.
+bool tmac_layout_holds(const struct tmac_layout *layout, const tmac_input_set *set);
 
 // Fills entries for all sets by the rule.
 tmac_plan tmac_plan_default(const tmac_input_set *sets, uint32_t count, uint32_t threads,

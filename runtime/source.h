@@ -25,14 +25,15 @@ typedef enum tmac_number {
 
 typedef struct tmac_matrix tmac_matrix;
 struct tmac_matrix {
-    const char *name;       // "blk.3.ffn_up", for messages; owned by the source
+    const char *name; // "blk.3.ffn_up", for messages; owned by the source
     tmac_number number;
     uint32_t rows, columns; // (out, in)
 
     // Ternary matrices: w = code * scale.
-    uint32_t group;         // weights of a row that share a scale: columns for tensor and row scales
-    uint32_t scale_count;   // 1: the tensor's; rows: one a row; rows * ceil(columns / group): group scales, row-major
-    const float *scales;    // multiplicative, f32
+    uint32_t group; // weights of a row that share a scale: columns for tensor and row scales
+    uint32_t
+        scale_count; // 1: the tensor's; rows: one a row; rows * ceil(columns / group): group scales, row-major
+    const float *scales; // multiplicative, f32
 
     // Decodes `count` rows from `first`: int8 codes -1, 0, +1 for ternary matrices, f32 values for float ones; output
     // is count x columns, row-major. Rows are numbered in neutral order: the permutation has been applied.
@@ -40,11 +41,12 @@ struct tmac_matrix {
     void (*read_float)(const tmac_matrix *matrix, uint32_t first, uint32_t count, float *values);
 
     // Float matrices whose rows can be used where they lie, in neutral order (number says how): rows x columns.
-    const void *in_place;   // NULL when they cannot
+    const void *in_place; // NULL when they cannot
 
     // Private to the reader.
     const void *data;
-    uint32_t half_split_head; // rows of one head in half-split order; 0: rows are in neutral order already
+    uint32_t
+        half_split_head; // rows of one head in half-split order; 0: rows are in neutral order already
     uint32_t detail;
 };
 
@@ -60,14 +62,15 @@ static inline uint32_t tmac_file_row(uint32_t neutral_row, uint32_t head)
 typedef enum tmac_activation { TMAC_SILU, TMAC_RELU2 } tmac_activation; // act(gate) * up
 
 typedef struct tmac_source_layer {
-    const float *attention_norm;     // [dim]
-    tmac_matrix query, key, value;   // [heads * head_dim, dim], [kv_heads * head_dim, dim] twice
-    const float *attention_sub_norm; // [heads * head_dim] before the output projection; NULL: no sub-norm
-    tmac_matrix output;              // [dim, heads * head_dim]
-    const float *ffn_norm;           // [dim]
-    tmac_matrix gate, up;            // [hidden, dim]
-    const float *ffn_sub_norm;       // [hidden] before the down projection; NULL: no sub-norm
-    tmac_matrix down;                // [dim, hidden]
+    const float *attention_norm;   // [dim]
+    tmac_matrix query, key, value; // [heads * head_dim, dim], [kv_heads * head_dim, dim] twice
+    const float
+        *attention_sub_norm;   // [heads * head_dim] before the output projection; NULL: no sub-norm
+    tmac_matrix output;        // [dim, heads * head_dim]
+    const float *ffn_norm;     // [dim]
+    tmac_matrix gate, up;      // [hidden, dim]
+    const float *ffn_sub_norm; // [hidden] before the down projection; NULL: no sub-norm
+    tmac_matrix down;          // [dim, hidden]
 } tmac_source_layer;
 
 // A vocabulary as files hold it, before a tokenizer is made of it.
@@ -84,39 +87,39 @@ typedef struct tmac_piece {
     const char *text; // `bytes` bytes, no NUL needed; U+2581 already replaced by a space
     uint32_t bytes;
     float score;
-    uint8_t kind;     // tmac_piece_kind
+    uint8_t kind; // tmac_piece_kind
 } tmac_piece;
 
 typedef struct tmac_vocabulary {
-    uint32_t size;    // 0: the file has none
+    uint32_t size; // 0: the file has none
     tmac_piece *pieces;
     int32_t bos, eos, unknown; // -1: none
-    bool add_bos;          // a text starts with BOS
-    bool add_space_prefix; // a non-empty text starts with a space
+    bool add_bos;              // a text starts with BOS
+    bool add_space_prefix;     // a non-empty text starts with a space
 } tmac_vocabulary;
 
 typedef struct tmac_source {
     char path[1024];
-    char format[32];        // "llama2.c v0", "bitllama2.c", "GGUF v3", "TM2": for people
-    char architecture[32];  // "llama", "bitnet"
+    char format[32];       // "llama2.c v0", "bitllama2.c", "GGUF v3", "TM2": for people
+    char architecture[32]; // "llama", "bitnet"
 
     uint32_t dim, hidden, layer_count, heads, kv_heads, head_dim, vocab, context;
     float norm_epsilon;       // of the norms inside the layers
     float final_norm_epsilon; // of the last one
     float rope_theta;
-    uint32_t rope_dims;       // leading dimensions of a head that are rotated; == head_dim for all so far
+    uint32_t rope_dims; // leading dimensions of a head that are rotated; == head_dim for all so far
     tmac_activation activation;
-    bool tied_head;           // head == embedding
+    bool tied_head; // head == embedding
 
-    tmac_matrix embedding;    // [vocab, dim], a float number
-    const float *final_norm;  // [dim]
-    tmac_matrix head;         // [vocab, dim]; a copy of `embedding` when tied
+    tmac_matrix embedding;     // [vocab, dim], a float number
+    const float *final_norm;   // [dim]
+    tmac_matrix head;          // [vocab, dim]; a copy of `embedding` when tied
     tmac_source_layer *layers; // [layer_count]
 
     tmac_vocabulary vocabulary;
 
-    tmac_map map;             // the file
-    void *owned;              // whatever the reader allocated; freed by close
+    tmac_map map; // the file
+    void *owned;  // whatever the reader allocated; freed by close
     void (*close)(struct tmac_source *source);
 } tmac_source;
 

@@ -1,0 +1,163 @@
+// One counter starts a phase and one ends it. The caller publishes the phase and its argument, then raises `started`;
+// workers see it rise, run, and lower `running`; the caller waits for zero. That is all of a phase when everybody is
+// awake: two cache lines move once each.
+//
+// Who waits first spins, then yields the processor between looks (so that more threads than processors still make
+// progress), then sleeps on a condition variable. A sleeper announces itself in `sleepers` before it looks at the
+// counter for the last time, and the one who moves a counter looks at `sleepers` afterwards; both are sequentially
+// consistent, so one of the two sees the other and no wake-up is lost.
+#include "base/pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    SPINS = 4000, // about 50 us of pauses: longer than any gap between two phases of a token
+    YIELDS = 200, // then looks between yields; after that, sleep
+};
+
+struct tmac_pool {
+    _Alignas(64) atomic_uint started; // phases begun so far
+    tmac_phase phase;
+    void *argument;
+    _Alignas(64) atomic_uint running; // workers that have not finished the current phase
+    _Alignas(64) atomic_uint sleepers;
+    pthread_mutex_t mutex;
+    pthread_cond_t moved; // started rose or running reached zero
+    bool stop;            // written before the last rise of `started`
+    uint32_t threads;
+    struct worker {
+        tmac_pool *pool;
+        uint32_t index;
+        pthread_t thread;
+    } * workers; // threads of them; [0] is the caller and has no thread
+};
+
+static inline void spin_pause(void)
+{
+#if defined __x86_64__
+    __builtin_ia32_pause();
+#elif defined __aarch64__
+    __asm__ volatile("yield");
+#endif
+}
+
+// Waits until *counter differs from (or, with `equal`, equals) value.
+static void wait_until(tmac_pool *pool, atomic_uint *counter, unsigned value, bool equal)
+{
+#define DONE() ((atomic_load_explicit(counter, memory_order_acquire) == value) == equal)
+    for (int i = 0; i < SPINS; i++) {
+        if (DONE()) return;
+        spin_pause();
+    }
+    for (int i = 0; i < YIELDS; i++) {
+        if (DONE()) return;
+        sched_yield();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while ((atomic_load(counter) == value) != equal)
+        pthread_cond_wait(&pool->moved, &pool->mutex);
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->mutex);
+#undef DONE
+}
+
+static void wake_sleepers(tmac_pool *pool)
+{
+    if (atomic_load(&pool->sleepers) == 0) return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->moved);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    tmac_pool *pool = worker->pool;
+    for (unsigned seen = 0;; seen++) {
+        wait_until(pool, &pool->started, seen, false);
+        if (pool->stop) return NULL;
+        pool->phase(pool->argument, worker->index, pool->threads);
+        if (atomic_fetch_sub(&pool->running, 1) == 1) wake_sleepers(pool);
+    }
+}
+
+static void start_phase(tmac_pool *pool)
+{
+    atomic_store_explicit(&pool->running, pool->threads - 1, memory_order_relaxed);
+    atomic_fetch_add(&pool->started, 1);
+    wake_sleepers(pool);
+}
+
+void tmac_pool_run(tmac_pool *pool, tmac_phase phase, void *argument)
+{
+    if (pool->threads == 1) {
+        phase(argument, 0, 1);
+        return;
+    }
+    pool->phase = phase;
+    pool->argument = argument;
+    start_phase(pool);
+    phase(argument, 0, pool->threads);
+    wait_until(pool, &pool->running, 0, true);
+}
+
+// Ends and joins workers [1, count), then frees everything.
+static void dissolve(tmac_pool *pool, uint32_t count)
+{
+    pool->stop = true;
+    start_phase(pool);
+    for (uint32_t i = 1; i < count; i++)
+        pthread_join(pool->workers[i].thread, NULL);
+    pthread_cond_destroy(&pool->moved);
+    pthread_mutex_destroy(&pool->mutex);
+    free(pool->workers);
+    free(pool);
+}
+
+tmac_status tmac_pool_new(uint32_t threads, tmac_pool **out)
+{
+    *out = NULL;
+    if (threads < 1 || threads > TMAC_POOL_MAX)
+        return tmac_fail(TMAC_USAGE, "threads must be between 1 and %d, not %u", TMAC_POOL_MAX,
+                         threads);
+    tmac_pool *pool = aligned_alloc(64, sizeof *pool);
+    if (!pool)
+        return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for a pool of %u threads", threads);
+    memset(pool, 0, sizeof *pool);
+    pool->threads = threads;
+    pool->workers = calloc(threads, sizeof *pool->workers);
+    if (!pool->workers) {
+        free(pool);
+        return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for a pool of %u threads", threads);
+    }
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->moved, NULL);
+    for (uint32_t i = 1; i < threads; i++) {
+        struct worker *worker = &pool->workers[i];
+        worker->pool = pool;
+        worker->index = i;
+        if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
+            dissolve(pool, i);
+            return tmac_fail(TMAC_UNSUPPORTED, "the system refuses to start thread %u of %u", i,
+                             threads);
+        }
+    }
+    *out = pool;
+    return tmac_ok();
+}
+
+void tmac_pool_free(tmac_pool *pool)
+{
+    if (pool) dissolve(pool, pool->threads);
+}
+
+uint32_t tmac_pool_threads(const tmac_pool *pool)
+{
+    return pool->threads;
+}

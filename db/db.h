@@ -1,0 +1,188 @@
+// The tuning database: what was measured, where, and what follows from it.
+//
+//   tmac_db_open        opens a database; one that does not exist reads as empty and is created by the first write
+//   tmac_db_put_*       adds a record: a host, a variant, a problem, a run, a trial
+//   tmac_db_plan        turns trials into a plan, down the ladder of rungs (runtime/plan.h)
+//   tmac_db_status      what is in it
+//
+// Records are immutable and named by the SHA-256 of their canonical bytes (db/record.h); adding one that is there
+// already changes nothing. Every put is one committed transaction: what a call has returned for, SIGKILL cannot take
+// back. Several processes may use a database at once; a handle belongs to one thread, and never crosses a fork.
+#ifndef TMAC_DB_DB_H
+#define TMAC_DB_DB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "base/host.h"
+#include "base/status.h"
+#include "db/record.h"
+#include "runtime/kernel.h"
+#include "runtime/plan.h"
+
+typedef struct tmac_db tmac_db;
+
+typedef enum tmac_db_mode {
+    TMAC_DB_READ,  // never writes, never creates
+    TMAC_DB_WRITE, // created, with its folder, by the first put
+} tmac_db_mode;
+
+enum { TMAC_DB_PATH_BYTES = 1024 };
+
+// $TMAC_DB, else $XDG_DATA_HOME/tmac/tune.db, else $HOME/.local/share/tmac/tune.db. TMAC_USAGE when none is set.
+tmac_status tmac_db_default_path(char path[TMAC_DB_PATH_BYTES]);
+
+// path NULL: the default. A file that is no database of ours, or one with a newer schema, is refused and left as it is.
+tmac_status tmac_db_open(const char *path, tmac_db_mode mode, tmac_db **db);
+void tmac_db_close(tmac_db *db); // NULL is harmless
+const char *tmac_db_path(const tmac_db *db);
+
+// Whether a database on this file system (statfs f_type) can share memory between processes, which a write-ahead log
+// needs. Network file systems cannot, and get a rollback journal.
+bool tmac_db_wants_wal(long file_system);
+
+// --------------------------------------------------------------------------------------------------------- records
+
+// A record's name: the SHA-256 of its bytes, lower-case hexadecimal.
+typedef struct tmac_db_name {
+    char hex[TMAC_HASH_HEX];
+} tmac_db_name;
+
+// Stores canonical bytes. Kinds and versions that this program does not know are stored too, and passed on untouched.
+// TMAC_BAD_FILE when the bytes are not canonical.
+tmac_status tmac_db_put(tmac_db *db, const char *bytes, size_t count, tmac_db_name *name);
+
+// The bytes of a record: malloc'ed, NUL after the last; the caller frees. TMAC_NOT_FOUND when there is none.
+tmac_status tmac_db_get(const tmac_db *db, const char *hex, char **bytes, size_t *count);
+
+tmac_status tmac_db_put_host(tmac_db *db, const tmac_host *host, tmac_db_name *name);
+tmac_status tmac_db_put_variant(tmac_db *db, const tmac_kernel *kernel, tmac_db_name *name);
+tmac_status tmac_db_put_problem(tmac_db *db, const tmac_input_set *set, uint32_t bucket,
+                                uint32_t threads, tmac_db_name *name);
+
+typedef enum tmac_rigor {
+    TMAC_RIGOR_QUICK = 1,
+    TMAC_RIGOR_MEASURE,
+} tmac_rigor;
+const char *tmac_rigor_name(tmac_rigor rigor);
+tmac_status tmac_rigor_parse(const char *text, tmac_rigor *rigor);
+
+// The context of a session of measurements, stored when it begins ...
+typedef struct tmac_db_run {
+    tmac_db_name host;
+    uint64_t started; // Unix time, nanoseconds
+    tmac_rigor rigor;
+    uint32_t threads;
+    const char *model;        // for people
+    const char *kernel;       // of the operating system: uname release
+    uint32_t logical_cpus;    // usable ones
+    uint32_t load_hundredths; // load average over the last minute, times 100
+    uint64_t
+        bandwidth; // bytes per second that these threads read from memory; 0 where not measured
+    uint64_t seed;
+} tmac_db_run;
+tmac_status tmac_db_put_run(tmac_db *db, const tmac_db_run *run, tmac_db_name *name);
+
+// ... and what can only be said at its end.
+typedef struct tmac_db_close_of_run {
+    tmac_db_name run;
+    uint64_t duration_ns;
+    uint32_t load_hundredths;
+    uint32_t
+        steal_thousandths; // of the processors' time, taken by the hypervisor while we measured
+    uint32_t noise_thousandths; // the median over all trials of MAD / median
+    uint32_t measured, failed;  // trials
+} tmac_db_close_of_run;
+tmac_status tmac_db_put_close(tmac_db *db, const tmac_db_close_of_run *close);
+
+typedef enum tmac_outcome {
+    TMAC_OUTCOME_OK,
+    TMAC_OUTCOME_WRONG, // a result differed, or bytes outside were written
+    TMAC_OUTCOME_CRASH, // a signal; `detail` is its number
+    TMAC_OUTCOME_HANG,  // did not finish in time
+} tmac_outcome;
+const char *tmac_outcome_name(tmac_outcome outcome);
+
+// One measurement. A sample is the time of `passes` passes over the input set (prepare, multiply, barrier each), for
+// tmac_bucket_typical(bucket) tokens at once.
+typedef struct tmac_db_trial {
+    tmac_db_name host, variant, problem, run;
+    tmac_rigor rigor;
+    tmac_outcome outcome;
+    uint32_t detail;
+    uint32_t passes, samples;                   // 0 unless outcome is OK
+    uint64_t median_ns, mad_ns, min_ns, p95_ns; // of a sample
+} tmac_db_trial;
+tmac_status tmac_db_put_trial(tmac_db *db, const tmac_db_trial *trial);
+
+// ---------------------------------------------------------------------------------------------------------- answers
+
+// A stored measurement of one kernel at one problem, per pass.
+typedef struct tmac_db_figure {
+    const tmac_kernel *kernel; // compiled into this program, the same machine code
+    tmac_outcome outcome;
+    tmac_rigor rigor;
+    uint32_t samples;
+    double ns;    // median, one pass
+    double error; // standard error of that median
+} tmac_db_figure;
+
+// What this very host measured for a problem: the best-founded trial of each kernel (highest rigor, then newest),
+// kernels of this program only. *figures is malloc'ed, the caller frees it.
+tmac_status tmac_db_figures(const tmac_db *db, const tmac_host *host, const tmac_input_set *set,
+                            uint32_t bucket, uint32_t threads, tmac_db_figure **figures,
+                            size_t *count);
+
+// Whether `a` is faster than `b` by more than the noise: the medians' intervals of two standard errors do not touch,
+// and the difference is at least half a per cent.
+bool tmac_db_faster(const tmac_db_figure *a, const tmac_db_figure *b);
+
+// The plan for these sets. Per set, down the ladder: the layout whose kernels take the least time over the workload (a
+// decoded token for a prefilled one), then per bucket its fastest kernel; neither leaves what the built-in rule would
+// take unless it gains more than the noise. Buckets and sets without trials fall down the ladder on their own, to the
+// rule at last, inside the layout already chosen. Kernels outside `isa` or with other machine code than this program's
+// are passed over. The rung of an entry is that of its layout. db may be NULL or empty: the rule.
+tmac_status tmac_db_plan(const tmac_db *db, const tmac_host *host, const tmac_input_set *sets,
+                         uint32_t count, uint32_t threads, tmac_isa_set isa, tmac_plan *plan);
+
+// -------------------------------------------------------------------------------------------------------- inventory
+
+typedef struct tmac_db_kind {
+    char kind[TMAC_RECORD_KIND_BYTES];
+    uint64_t records;
+} tmac_db_kind;
+
+typedef struct tmac_db_host_row {
+    tmac_db_name name;
+    char cpu_name[64], isa[80], hypervisor[16];
+    uint64_t trials, failures;
+    bool exact; // this host
+} tmac_db_host_row;
+
+typedef struct tmac_db_problem_row {
+    tmac_input_set set;
+    uint32_t threads;
+    uint64_t trials;
+} tmac_db_problem_row;
+
+typedef struct tmac_db_inventory {
+    bool exists;
+    uint64_t file_bytes;
+    int schema;
+    char journal[16]; // "wal", "delete"
+    char integrity
+        [256]; // "ok", or what PRAGMA integrity_check and the check of all names found first
+    tmac_db_kind *kinds;
+    size_t kind_count;
+    tmac_db_host_row *hosts;
+    size_t host_count;
+    tmac_db_problem_row *problems; // input sets with trials on any host, buckets joined
+    size_t problem_count;
+} tmac_db_inventory;
+
+tmac_status tmac_db_status(const tmac_db *db, const tmac_host *host, tmac_db_inventory *inventory);
+void tmac_db_inventory_free(tmac_db_inventory *inventory); // harmless on a zeroed struct
+
+#endif

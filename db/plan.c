@@ -1,0 +1,353 @@
+// From trials to a plan.
+//
+// For one input set the rungs are tried in order. A rung gives figures of one donor host: this host itself, or, of the
+// hosts that share what the rung asks for, the one with most trials of the set. Figures of different machines are never
+// compared with each other.
+//
+// The layout serves all N, so it is judged over all of them: the time of one decoded token plus one prefilled token,
+// the latter spread over the buckets as `workload` says. A layout without trials in a bucket is charged the time per
+// token of its next smaller bucket: more tokens at once are never dearer per token, so this errs against it.
+#include "db/store.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MEASURED_RUNGS = 3, LAYOUTS_MAX = 64 };
+
+static const double workload[TMAC_BUCKETS] = {1.0, 0.05, 0.05, 0.1, 0.3, 0.5};
+
+// Bandwidths measured on hosts of one class differ by a quarter at most.
+static const double bandwidth_ratio = 1.25;
+
+typedef struct figure {
+    tmac_db_figure f;
+    uint32_t bucket;
+} figure;
+
+typedef struct figures {
+    figure *items;
+    size_t count, room;
+} figures;
+
+static bool add_figure(figures *list, const figure *item)
+{
+    if (list->count == list->room) {
+        size_t room = list->room ? list->room * 2 : 64;
+        figure *grown = realloc(list->items, room * sizeof *grown);
+        if (!grown) return false;
+        list->items = grown;
+        list->room = room;
+    }
+    list->items[list->count++] = *item;
+    return true;
+}
+
+// -------------------------------------------------------------------------------------------------------- judgement
+
+bool tmac_db_faster(const tmac_db_figure *a, const tmac_db_figure *b)
+{
+    return a->ns + 2 * a->error < b->ns - 2 * b->error && a->ns < 0.995 * b->ns;
+}
+
+// Trials are read best-founded first, so the first of a kernel in a bucket is the one that counts; but a kernel that
+// failed anywhere on the donor is out everywhere.
+static const tmac_kernel *usable_kernel(const char *name, const char *binary_id)
+{
+    char ours[TMAC_HASH_HEX];
+    const tmac_kernel *kernel = tmac_kernel_find(name);
+    if (!kernel) return NULL;
+    tmac_kernel_binary_id(kernel, ours);
+    return strcmp(ours, binary_id) == 0 ? kernel : NULL;
+}
+
+static tmac_outcome parse_outcome(const char *text)
+{
+    for (int i = TMAC_OUTCOME_OK; i <= TMAC_OUTCOME_HANG; i++)
+        if (strcmp(text, tmac_outcome_name((tmac_outcome)i)) == 0) return (tmac_outcome)i;
+    return TMAC_OUTCOME_WRONG; // a code from the future: not a success we know
+}
+
+static tmac_status load_figures(const tmac_db *db, const char *host, const tmac_input_set *set,
+                                uint32_t threads, figures *list)
+{
+    char key[TMAC_DB_KEY_BYTES];
+    sqlite3_stmt *q;
+    list->count = 0;
+    tmac_set_key(set, key);
+    TMAC_TRY(tmac_store_prepare(
+        db,
+        "SELECT p.bucket, v.kernel, v.binary_id, t.outcome, t.rigor, t.passes, t.samples, "
+        "t.median_ns, t.mad_ns"
+        " FROM problem p JOIN trial t ON t.problem = p.name JOIN variant v ON v.name = t.variant"
+        " LEFT JOIN run r ON r.name = t.run WHERE p.set_key = ? AND p.threads = ? AND t.host = ?"
+        " ORDER BY t.rigor DESC, r.started DESC, t.name",
+        &q));
+    sqlite3_bind_text(q, 1, key, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_int64(q, 2, threads);
+    sqlite3_bind_text(q, 3, host, -1, SQLITE_TRANSIENT);
+    tmac_status status = tmac_ok();
+    int code;
+    while ((code = sqlite3_step(q)) == SQLITE_ROW) {
+        const tmac_kernel *kernel = usable_kernel(tmac_store_text(q, 1), tmac_store_text(q, 2));
+        figure item = {.bucket = (uint32_t)sqlite3_column_int64(q, 0)};
+        if (!kernel || item.bucket >= TMAC_BUCKETS) continue;
+        double passes = (double)sqlite3_column_int64(q, 5),
+               samples = (double)sqlite3_column_int64(q, 6);
+        double median = (double)sqlite3_column_int64(q, 7),
+               mad = (double)sqlite3_column_int64(q, 8);
+        item.f.kernel = kernel;
+        item.f.outcome = parse_outcome(tmac_store_text(q, 3));
+        item.f.rigor = (tmac_rigor)sqlite3_column_int(q, 4);
+        item.f.samples = (uint32_t)sqlite3_column_int64(q, 6);
+        if (item.f.outcome == TMAC_OUTCOME_OK) {
+            if (passes < 1 || samples < 1 || median <= 0) continue;
+            item.f.ns = median / passes;
+            // MAD to standard deviation of a normal distribution, that to the standard error of a median.
+            item.f.error = 1.4826 * 1.2533 * mad / passes / sqrt(samples);
+        }
+        bool known = false;
+        for (size_t i = 0; i < list->count && !known; i++)
+            known = list->items[i].f.kernel == kernel && list->items[i].bucket == item.bucket &&
+                    (list->items[i].f.outcome == TMAC_OUTCOME_OK) ==
+                        (item.f.outcome == TMAC_OUTCOME_OK);
+        if (!known && !add_figure(list, &item)) {
+            status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu trials", list->count);
+            break;
+        }
+    }
+    if (status.code == TMAC_OK && code != SQLITE_DONE)
+        status = tmac_store_fail(db, code, "reading trials");
+    sqlite3_finalize(q);
+    return status;
+}
+
+// Drops what this call may not use: failed kernels and those outside `isa`.
+static void keep_usable(figures *list, tmac_isa_set isa)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        bool usable = tmac_isa_has(isa, list->items[i].f.kernel->isa);
+        for (size_t j = 0; j < list->count && usable; j++)
+            usable = list->items[j].f.kernel != list->items[i].f.kernel ||
+                     list->items[j].f.outcome == TMAC_OUTCOME_OK;
+        // Marked first, moved after: the inner loop needs the whole list.
+        list->items[i].f.samples = usable ? list->items[i].f.samples : 0;
+    }
+    for (size_t i = 0; i < list->count; i++)
+        if (list->items[i].f.samples > 0) list->items[kept++] = list->items[i];
+    list->count = kept;
+}
+
+// The figures of one layout in one bucket: the fastest, and the kernel named `incumbent`.
+static void best_in(const figures *list, const char *layout, uint32_t bucket, const char *incumbent,
+                    const tmac_db_figure **best, const tmac_db_figure **sentinel)
+{
+    *best = *sentinel = NULL;
+    for (size_t i = 0; i < list->count; i++) {
+        const figure *item = &list->items[i];
+        if (item->bucket != bucket || strcmp(item->f.kernel->layout->name, layout) != 0) continue;
+        if (!*best || item->f.ns < (*best)->ns) *best = &item->f;
+        if (incumbent && strcmp(item->f.kernel->name, incumbent) == 0) *sentinel = &item->f;
+    }
+}
+
+// The time of the workload in one layout; infinite when there is nothing to judge it by. Carried in a figure, so that
+// layouts are compared as kernels are.
+static tmac_db_figure layout_cost(const figures *list, const char *layout,
+                                  const bool measured[TMAC_BUCKETS])
+{
+    double ns = 0, variance = 0, last = INFINITY, last_error = 0;
+    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++) {
+        const tmac_db_figure *best, *unused;
+        best_in(list, layout, bucket, NULL, &best, &unused);
+        if (best) {
+            last = best->ns / tmac_bucket_typical(bucket);
+            last_error = best->error / tmac_bucket_typical(bucket);
+        }
+        if (!measured[bucket]) continue;
+        ns += workload[bucket] * last;
+        variance += workload[bucket] * last_error * workload[bucket] * last_error;
+    }
+    return (tmac_db_figure){.ns = ns, .error = sqrt(variance)};
+}
+
+static const char *choose_layout(const figures *list, const char *incumbent)
+{
+    bool measured[TMAC_BUCKETS] = {false};
+    for (size_t i = 0; i < list->count; i++)
+        measured[list->items[i].bucket] = true;
+    const char *best = NULL;
+    tmac_db_figure best_cost = {.ns = INFINITY};
+    for (size_t i = 0; i < list->count; i++) {
+        const char *layout = list->items[i].f.kernel->layout->name;
+        tmac_db_figure cost = layout_cost(list, layout, measured);
+        if (!best || cost.ns < best_cost.ns ||
+            (cost.ns == best_cost.ns && strcmp(layout, best) < 0)) {
+            best = layout;
+            best_cost = cost;
+        }
+    }
+    tmac_db_figure stay = layout_cost(list, incumbent, measured);
+    if (best && isfinite(stay.ns) && !tmac_db_faster(&best_cost, &stay)) return incumbent;
+    return best;
+}
+
+// ------------------------------------------------------------------------------------------------------------ rungs
+
+// The newest bandwidth measured by this many threads on a host; 0 when it is not known.
+static uint64_t bandwidth_of(const tmac_db *db, const char *host, uint32_t threads)
+{
+    sqlite3_stmt *q;
+    uint64_t bandwidth = 0;
+    tmac_status status = tmac_store_prepare(db,
+                                            "SELECT bandwidth FROM run WHERE host=? AND threads=? "
+                                            "AND bandwidth>0 ORDER BY started DESC LIMIT 1",
+                                            &q);
+    if (status.code != TMAC_OK) return 0;
+    sqlite3_bind_text(q, 1, host, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_int64(q, 2, threads);
+    if (sqlite3_step(q) == SQLITE_ROW) bandwidth = (uint64_t)sqlite3_column_int64(q, 0);
+    sqlite3_finalize(q);
+    return bandwidth;
+}
+
+typedef struct lookup {
+    const tmac_db *db;
+    tmac_db_name self;
+    tmac_record host;
+    uint32_t threads;
+    uint64_t
+        bandwidth; // this host's own; 0: not known, and then no other host is known to be of its class
+    tmac_isa_set isa;
+} lookup;
+
+static bool same_bandwidth(const lookup *l, const char *host)
+{
+    double theirs = (double)bandwidth_of(l->db, host, l->threads), ours = (double)l->bandwidth;
+    return theirs > 0 && ours > 0 && theirs <= ours * bandwidth_ratio &&
+           ours <= theirs * bandwidth_ratio;
+}
+
+// Figures of the first donor of a rung that has usable ones; an empty list when there is none.
+static tmac_status load_rung(const lookup *l, const tmac_input_set *set, tmac_rung rung,
+                             figures *list)
+{
+    list->count = 0;
+    if (rung == TMAC_RUNG_HOST) {
+        TMAC_TRY(load_figures(l->db, l->self.hex, set, l->threads, list));
+        keep_usable(list, l->isa);
+        return tmac_ok();
+    }
+    if (rung == TMAC_RUNG_CLASS && l->bandwidth == 0) return tmac_ok();
+    char key[TMAC_DB_KEY_BYTES], class[TMAC_DB_CLASS_BYTES];
+    tmac_set_key(set, key);
+    tmac_host_class(&l->host, class);
+    sqlite3_stmt *q;
+    TMAC_TRY(tmac_store_prepare(
+        l->db,
+        rung == TMAC_RUNG_CLASS
+            ? "SELECT h.name FROM problem p JOIN trial t ON t.problem = p.name JOIN host h ON "
+              "h.name = t.host"
+              " WHERE p.set_key = ? AND p.threads = ? AND h.class = ? AND h.name <> ?"
+              " GROUP BY h.name ORDER BY count(*) DESC, h.name"
+            : "SELECT h.name FROM problem p JOIN trial t ON t.problem = p.name JOIN host h ON "
+              "h.name = t.host"
+              " WHERE p.set_key = ? AND p.threads = ? AND h.isa = ? AND h.name <> ?"
+              " GROUP BY h.name ORDER BY count(*) DESC, h.name",
+        &q));
+    sqlite3_bind_text(q, 1, key, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_int64(q, 2, l->threads);
+    sqlite3_bind_text(q, 3, rung == TMAC_RUNG_CLASS ? class : tmac_record_get(&l->host, "isa"), -1,
+                      SQLITE_TRANSIENT);
+    sqlite3_bind_text(q, 4, l->self.hex, -1, SQLITE_TRANSIENT);
+    tmac_status status = tmac_ok();
+    int code = SQLITE_DONE;
+    while (status.code == TMAC_OK && list->count == 0 && (code = sqlite3_step(q)) == SQLITE_ROW) {
+        if (rung == TMAC_RUNG_CLASS && !same_bandwidth(l, tmac_store_text(q, 0))) continue;
+        status = load_figures(l->db, tmac_store_text(q, 0), set, l->threads, list);
+        keep_usable(list, l->isa);
+    }
+    if (status.code == TMAC_OK && code != SQLITE_DONE && code != SQLITE_ROW)
+        status = tmac_store_fail(l->db, code, "looking for like hosts");
+    sqlite3_finalize(q);
+    return status;
+}
+
+static void set_name(char to[TMAC_NAME_BYTES], const char *name)
+{
+    size_t length = strlen(name);
+    if (length >= TMAC_NAME_BYTES) length = TMAC_NAME_BYTES - 1;
+    memmove(to, name, length);
+    memset(to + length, 0, TMAC_NAME_BYTES - length);
+}
+
+static tmac_status plan_entry(const lookup *l, tmac_plan_entry *entry)
+{
+    figures rungs[MEASURED_RUNGS] = {{0}};
+    tmac_status status = tmac_ok();
+    bool chosen = false;
+    for (int r = 0; r < MEASURED_RUNGS && status.code == TMAC_OK; r++) {
+        status = load_rung(l, &entry->set, (tmac_rung)r, &rungs[r]);
+        if (status.code != TMAC_OK || chosen || rungs[r].count == 0) continue;
+        set_name(entry->layout, choose_layout(&rungs[r], entry->layout));
+        entry->rung = (tmac_rung)r;
+        chosen = true;
+    }
+    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS && chosen && status.code == TMAC_OK; bucket++) {
+        const char *kernel = tmac_plan_rule_kernel(entry->layout, bucket, l->isa);
+        for (int r = 0; r < MEASURED_RUNGS; r++) {
+            const tmac_db_figure *best, *sentinel;
+            best_in(&rungs[r], entry->layout, bucket, kernel, &best, &sentinel);
+            if (!best) continue;
+            if (!sentinel || tmac_db_faster(best, sentinel)) kernel = best->kernel->name;
+            break;
+        }
+        set_name(entry->kernel[bucket], kernel ? kernel : "");
+    }
+    for (int r = 0; r < MEASURED_RUNGS; r++)
+        free(rungs[r].items);
+    return status;
+}
+
+tmac_status tmac_db_plan(const tmac_db *db, const tmac_host *host, const tmac_input_set *sets,
+                         uint32_t count, uint32_t threads, tmac_isa_set isa, tmac_plan *plan)
+{
+    if (count > TMAC_PLAN_ENTRIES)
+        return tmac_fail(TMAC_UNSUPPORTED, "a plan has %d input sets at most, asked for %u",
+                         TMAC_PLAN_ENTRIES, count);
+    isa |= 1u << TMAC_ISA_SCALAR;
+    *plan = tmac_plan_default(sets, count, threads, isa);
+    if (!db || !db->sqlite) return tmac_ok();
+    lookup l = {.db = db, .threads = threads, .isa = isa};
+    TMAC_TRY(tmac_host_name(host, &l.self));
+    tmac_host_record(host, &l.host);
+    l.bandwidth = bandwidth_of(db, l.self.hex, threads);
+    for (uint32_t i = 0; i < plan->entry_count; i++)
+        TMAC_TRY(plan_entry(&l, &plan->entries[i]));
+    return tmac_ok();
+}
+
+tmac_status tmac_db_figures(const tmac_db *db, const tmac_host *host, const tmac_input_set *set,
+                            uint32_t bucket, uint32_t threads, tmac_db_figure **out, size_t *count)
+{
+    *out = NULL;
+    *count = 0;
+    if (!db->sqlite) return tmac_ok();
+    tmac_db_name self;
+    figures list = {0};
+    TMAC_TRY(tmac_host_name(host, &self));
+    tmac_status status = load_figures(db, self.hex, set, threads, &list);
+    if (status.code == TMAC_OK && list.count > 0) {
+        tmac_db_figure *result = malloc(list.count * sizeof *result);
+        if (result) {
+            for (size_t i = 0; i < list.count; i++)
+                if (list.items[i].bucket == bucket) result[(*count)++] = list.items[i].f;
+            *out = result;
+        } else {
+            status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu figures", list.count);
+        }
+    }
+    free(list.items);
+    return status;
+}

@@ -1,0 +1,35 @@
+// The kernel generator: templates and the table of variants (gen/variants.lua) in, C files out.
+//
+// Templates run in a Lua interpreter that has strings, tables, numbers and nothing else: no files, no processes, no
+// network. Everything is rendered when the generator is made, so an error in a template is found at once; its message
+// names the template and the line.
+#ifndef TMAC_GEN_GENERATOR_H
+#define TMAC_GEN_GENERATOR_H
+
+#include <stdio.h>
+
+#include "base/status.h"
+
+typedef struct tmac_generator tmac_generator;
+
+// The architecture this program was compiled for: "x86_64", "aarch64", or "any" (only plain C kernels).
+const char *tmac_generator_host_arch(void);
+
+// Renders everything for an architecture. The caller frees it.
+tmac_status tmac_generator_new(const char *arch, tmac_generator **generator);
+void tmac_generator_free(tmac_generator *generator); // NULL is harmless
+
+// Writes one C file per unit and kernels.mk into a folder, which is made when it does not exist. Files whose content
+// would not change are left alone.
+tmac_status tmac_generator_write(tmac_generator *generator, const char *folder);
+
+// A table of all variants, one a line, for people.
+tmac_status tmac_generator_list(tmac_generator *generator, FILE *stream);
+
+// The same for programs: JSON.
+tmac_status tmac_generator_manifest(tmac_generator *generator, FILE *stream);
+
+// One kernel as it will be compiled. TMAC_NOT_FOUND when no variant has that name.
+tmac_status tmac_generator_render(tmac_generator *generator, const char *variant, FILE *stream);
+
+#endif

@@ -1,0 +1,104 @@
+// mad2 for AVX2: vpmaddubsw multiplies the fields 0, 1, 2 by activations and adds pairs into int16, 8 rows at once. The
+// fields hold w + 1, so the group's sum of activations is subtracted once.
+//
+// Every field is shifted down to bits 0 and 1 first. (Left in place, the top field would reach 2 << 6 = 128, and
+// 2 * 128 * 128 does not fit int16.)
+//
+// Bound: a pair is at most 2 * 2 * 128 = 512 in size and a block adds four of them to an int16, so 15 blocks stay within
+// 15 * 4 * 512 = 30720. Then vpmaddwd by one widens them to int32, which cannot overflow: w + 1 times q may pass 2^31 on
+// the way and wrap, but additions wrap exactly, and with the offset taken off the result is below 128 * K < 2^31 again.
+#include <immintrin.h>
+#include <string.h>
+
+#include "runtime/kernel.h"
+
+% part("part_geometry", { code_length = 16 })
+
+% part("part_bytes16")
+
+enum { SEGMENT = 15 }; // blocks whose sums fit int16
+
+// Four activations in every 32-bit lane.
+static inline __m256i broadcast_four(const uint8_t *q)
+{
+    int32_t four;
+    memcpy(&four, q, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+
+static inline int32_t sum_of(const uint8_t *sums)
+{
+    int32_t sum;
+    memcpy(&sum, sums, sizeof sum);
+    return sum;
+}
+
+// Adds the two int16 sums of each of 8 rows to y.
+static inline void widen(int32_t *y, __m256i sums)
+{
+    const __m256i wide = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+    _mm256_store_si256((__m256i *)y, _mm256_add_epi32(_mm256_load_si256((const __m256i *)y), wide));
+}
+
+%% kernel
+% local vectors = rows // 8
+% local function token(pointer, stride, n, offset)
+%     local text = pointer
+%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
+%     return offset > 0 and text .. " + " .. offset or text
+% end
+% local function group(count)
+// One scale group of a tile for ${count == 1 and "one token" or count .. " tokens"}.
+static inline void ${name}_${count}(
+    const uint8_t *w, const uint8_t *q, const uint8_t *sums, size_t stride, uint32_t blocks,
+    int32_t *y, size_t y_step)
+{
+    const __m256i three = _mm256_set1_epi8(3);
+% if count == 1 then
+    (void)stride, (void)y_step; // of one token
+% end
+
+% for n = 0, count - 1 do
+    const __m256i offset${n} = _mm256_set1_epi32(-sum_of(${token("sums", "stride", n, 0)}));
+%     for v = 0, vectors - 1 do
+    _mm256_store_si256((__m256i *)(${token("y", "y_step", n, 8 * v)}), offset${n});
+%     end
+% end
+    while (blocks > 0) {
+        const uint32_t segment = blocks < SEGMENT ? blocks : SEGMENT;
+        blocks -= segment;
+% for v = 0, vectors - 1 do
+%     local names = {}
+%     for n = 0, count - 1 do names[#names + 1] = ("s%d_%d = _mm256_setzero_si256()"):format(v, n) end
+        __m256i ${table.concat(names, ", ")};
+% end
+        for (uint32_t b = 0; b < segment; b++, w += ${rows * 4}, q += 16) {
+% for v = 0, vectors - 1 do
+            const __m256i x${v} = _mm256_load_si256((const __m256i *)(w + ${32 * v}));
+%     if prefetch > 0 and v % 2 == 0 then
+            _mm_prefetch((const char *)w + ${prefetch + 32 * v}, _MM_HINT_T0);
+%     end
+%     for f = 0, 3 do
+%         local shifted = f == 0 and "x" .. v or ("_mm256_srli_epi16(x%d, %d)"):format(v, 2 * f)
+            const __m256i w${v}_${f} = _mm256_and_si256(${shifted}, three);
+%         for n = 0, count - 1 do
+            s${v}_${n} = _mm256_add_epi16(s${v}_${n}, _mm256_maddubs_epi16(w${v}_${f}, broadcast_four(${token("q", "stride", n, 4 * f)})));
+%         end
+%     end
+% end
+        }
+% for n = 0, count - 1 do
+%     for v = 0, vectors - 1 do
+        widen(${token("y", "y_step", n, 8 * v)}, s${v}_${n});
+%     end
+% end
+    }
+}
+% end
+% group(1)
+% if tokens > 1 then
+
+%     group(tokens)
+% end
+
+% part("part_mad2_run")
