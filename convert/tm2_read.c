@@ -9,7 +9,7 @@
 
 #include "base/progress.h"
 #include "convert/bytes.h"
-#include "convert/half.h"
+#include "runtime/half.h"
 #include "convert/readers.h"
 #include "convert/ternary.h"
 #include "convert/tm2.h"
