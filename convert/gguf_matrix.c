@@ -4,9 +4,9 @@
 
 #include "convert/bytes.h"
 #include "convert/gguf_model.h"
-#include "runtime/half.h"
 #include "convert/neutral.h"
 #include "convert/ternary.h"
+#include "runtime/half.h"
 
 bool tmac_gguf_number(uint32_t type, tmac_number *number)
 {

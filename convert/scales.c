@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "runtime/half.h"
 #include "convert/neutral.h"
 #include "convert/ternary.h"
+#include "runtime/half.h"
 
 enum { RECOGNISED_GROUP = 256 }; // TQ2_0's block
 

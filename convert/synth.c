@@ -14,9 +14,9 @@
 
 #include "base/random.h"
 #include "convert/convert.h"
-#include "runtime/half.h"
 #include "convert/neutral.h"
 #include "convert/readers.h"
+#include "runtime/half.h"
 
 // ---------------------------------------------------------------------------------------------------------- shapes
 

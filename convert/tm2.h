@@ -61,6 +61,10 @@ tmac_status tmac_tm2_text(const tmac_tm2_index *index, const char *name, char *t
 tmac_status tmac_tm2_float(const tmac_tm2_index *index, const char *name, float *value);
 tmac_status tmac_tm2_integer(const tmac_tm2_index *index, const char *name, int64_t *value);
 
+// The vocabulary, empty where there is none. On failure the caller frees what was taken of it.
+tmac_status tmac_tm2_vocabulary(const tmac_map *map, const tmac_tm2_index *index,
+                                tmac_vocabulary *vocabulary);
+
 // Bytes of a tensor of the extension.
 uint64_t tmac_tm2_tensor_bytes(tmac_tm2_kind kind, uint32_t rows, uint32_t columns);
 

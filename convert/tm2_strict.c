@@ -1,8 +1,8 @@
 // Whether a TM2 body alone can express a model. The rules mirror what a reader of a body assumes (convert/tm2.c).
-#include "runtime/half.h"
 #include "convert/neutral.h"
 #include "convert/tm2.h"
 #include "convert/tm2_write.h"
+#include "runtime/half.h"
 
 static tmac_status refuse(const char *what)
 {

@@ -12,9 +12,9 @@
 #include "base/version.h"
 #include "convert/bytes.h"
 #include "convert/convert.h"
-#include "runtime/half.h"
 #include "convert/tm2.h"
 #include "convert/tm2_write.h"
+#include "runtime/half.h"
 
 enum { CHUNK_WEIGHTS = 1 << 20, NAME_BYTES = TMAC_TM2_NAME };
 

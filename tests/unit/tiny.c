@@ -366,7 +366,7 @@ void tiny_write(const tiny_file *file, const char *path)
 {
     FILE *stream = fopen(path, "wb");
     cr_assert_not_null(stream);
-    cr_assert_eq(fwrite(file->data, 1, file->bytes, stream), file->bytes);
+    if (file->bytes) cr_assert_eq(fwrite(file->data, 1, file->bytes, stream), file->bytes);
     fclose(stream);
 }
 
