@@ -78,7 +78,7 @@ typedef struct tmac_rounds {
     void *context;
 } tmac_rounds;
 
-// Measures the contenders against each other. Those without rounds_min samples at the deadline are not finished.
+// Measures the contenders against each other: three rounds at least, whatever the deadline.
 tmac_status tmac_compete(tmac_workbench *bench, tmac_contender *contenders, uint32_t count,
                          const tmac_rounds *rounds);
 
