@@ -40,7 +40,8 @@ variants.kernels = {
 }
 
 -- Plain units: a template rendered once per instruction set, without kernels: file NAME_ISA.c.
---   { name = "floats", isas = { "scalar", "avx2", "avx512vnni" } }
-variants.plain = {}
+variants.plain = {
+    { name = "floats", isas = { "scalar", "avx2", "avx512vnni" } },
+}
 
 return variants

@@ -7,7 +7,7 @@
 #ifndef TMAC_RUNTIME_MATH_H
 #define TMAC_RUNTIME_MATH_H
 
-// e^x, 1 ulp. 0 below -745.2, infinity above 709.8; results below 2^-1022 are denormal and exact to their last place.
+// e^x, 1 ulp. 0 below -745.2, infinity above 709.8; results below 2^-1022 are denormal, 1 ulp too.
 double tmac_exp(double x);
 
 // ln x, 1 ulp, for every x > 0, denormals included. -infinity for 0, NaN for less.

@@ -49,7 +49,8 @@ void tmac_model_free(tmac_model *model);
 
 uint32_t tmac_model_vocab(const tmac_model *model);
 uint32_t tmac_model_context(const tmac_model *model);
-const tmac_plan *tmac_model_plan(const tmac_model *model); // what is in force
+uint32_t tmac_model_batch_capacity(const tmac_model *model); // tokens per tmac_decode at most
+const tmac_plan *tmac_model_plan(const tmac_model *model);   // what is in force
 
 // Where a token's time went, in nanoseconds since the last reset, measured on the calling thread.
 typedef enum tmac_part {

@@ -1,0 +1,161 @@
+// The two phases of every step of the transformer: prepare its input once, multiply it by all matrices that share it.
+//
+// A phase's work is cut by tiles, counted across all matrices of a set, so that odd shapes split fairly. Each worker
+// asks the kernel for a few tiles at a time, small enough that the exact sums are still in its cache when the epilogue
+// turns them into floats. The sums of a row do not depend on how tiles were dealt out, and the epilogue works row by
+// row: the bits are the same for any number of workers.
+#include "runtime/model_private.h"
+
+const tmac_kernel *tmac_set_kernel(const tmac_linear_set *set, uint32_t tokens)
+{
+    return set->resolved->kernel[tmac_bucket_of(tokens)];
+}
+
+// The prepared activations of set `s` of a step; a step with several sets has several.
+static uint8_t *prepared_area(const tmac_model *model, uint32_t s)
+{
+    return model->prepared + (size_t)s * model->batch_capacity * model->prepared_room;
+}
+
+void tmac_step_prepare(tmac_model *model, const tmac_step *step, uint32_t tokens, uint32_t token,
+                       const float *values, uint32_t worker, uint32_t part, uint32_t parts)
+{
+    if (!step->wants_ternary) return;
+    uint32_t columns = step->set[0].columns;
+    int8_t *codes = model->scratch[worker].codes;
+    float activation_scale = model->floats->quantize(values, columns, codes);
+    if (part == 0) model->activation_scale[token] = activation_scale;
+    for (uint32_t s = 0; s < step->sets; s++) {
+        const tmac_linear_set *set = &step->set[s];
+        if (!set->resolved) continue;
+        const tmac_kernel *kernel = tmac_set_kernel(set, tokens);
+        kernel->prepare(codes, columns, set->group,
+                        prepared_area(model, s) + token * model->prepared_room, part, parts);
+    }
+}
+
+typedef struct multiply {
+    tmac_model *model;
+    const tmac_linear_set *set;
+    const uint8_t *prepared;
+    uint32_t tokens, first_output;
+    const tmac_outputs *outputs;
+} multiply;
+
+static void multiply_tiles(const multiply *task, uint32_t matrix, uint32_t tile_begin,
+                           uint32_t tile_end, const tmac_scratch *scratch)
+{
+    const tmac_model *model = task->model;
+    const tmac_linear_set *set = task->set;
+    const tmac_linear *linear = &set->linear[matrix];
+    const tmac_kernel *kernel = tmac_set_kernel(set, task->tokens);
+    const tmac_outputs *outputs = task->outputs;
+    uint32_t row_tile = kernel->layout->row_tile;
+    tmac_shape shape = {linear->rows, linear->columns, set->group};
+    uint32_t groups = tmac_shape_groups(&shape);
+    size_t tile_sums = (size_t)task->tokens * groups * row_tile;
+    uint32_t chunk = (uint32_t)(model->sums_room / tile_sums);
+    float *y = outputs->y[task->first_output + matrix];
+    size_t y_stride = outputs->stride[task->first_output + matrix];
+
+    for (uint32_t tile = tile_begin; tile < tile_end; tile += chunk) {
+        uint32_t end = tile_end - tile < chunk ? tile_end : tile + chunk;
+        uint32_t row = tile * row_tile, rows = (end - tile) * row_tile;
+        tmac_matmul matmul = {
+            .tiles = linear->tiles,
+            .prepared = task->prepared,
+            .prepared_stride = model->prepared_room,
+            .y = scratch->sums,
+            .y_stride = rows,
+            .shape = shape,
+            .tile_begin = tile,
+            .tile_end = end,
+            .tokens = task->tokens,
+        };
+        kernel->run(&matmul);
+        if (rows > linear->rows - row) rows = linear->rows - row; // the rest is padding
+        for (uint32_t n = 0; n < task->tokens; n++) {
+            tmac_scale_rows scaling = {
+                .sums = scratch->sums + (size_t)n * groups * matmul.y_stride,
+                .sum_stride = matmul.y_stride,
+                .groups = groups,
+                .rows = rows,
+                .scales = linear->scales + (size_t)row * linear->scales_per_row,
+                .scales_per_row = linear->scales_per_row,
+                .activation_scale = model->activation_scale[n],
+            };
+            float *to = y + n * y_stride + row;
+            float *values = outputs->residual ? scratch->rows : to;
+            model->floats->scale_rows(&scaling, values);
+            if (outputs->residual) model->floats->add(to, values, rows);
+        }
+    }
+}
+
+static void multiply_rows(const multiply *task, uint32_t matrix, uint32_t row_begin,
+                          uint32_t row_end, const tmac_scratch *scratch)
+{
+    const tmac_model *model = task->model;
+    const tmac_linear *linear = &task->set->linear[matrix];
+    const tmac_outputs *outputs = task->outputs;
+    float *y = outputs->y[task->first_output + matrix];
+    size_t y_stride = outputs->stride[task->first_output + matrix];
+    const uint32_t chunk = TMAC_FLOAT_ROWS;
+    for (uint32_t row = row_begin; row < row_end; row += chunk) {
+        uint32_t end = row_end - row < chunk ? row_end : row + chunk;
+        tmac_dot_rows dots = {
+            .weights = linear->weights,
+            .columns = linear->columns,
+            .row_begin = row,
+            .row_end = end,
+            .x = model->normed,
+            .x_stride = model->widest,
+            .tokens = task->tokens,
+            .y = outputs->residual ? scratch->rows : y + row,
+            .y_stride = outputs->residual ? chunk : y_stride,
+        };
+        if (linear->number == TMAC_F32)
+            model->floats->dot_rows_f32(&dots);
+        else if (linear->number == TMAC_F16)
+            model->floats->dot_rows_f16(&dots);
+        else
+            model->floats->dot_rows_bf16(&dots);
+        for (uint32_t n = 0; outputs->residual && n < task->tokens; n++)
+            model->floats->add(y + n * y_stride + row, scratch->rows + (size_t)n * chunk,
+                               end - row);
+    }
+}
+
+static void multiply_phase(void *argument, uint32_t worker, uint32_t workers)
+{
+    const multiply *task = argument;
+    const tmac_linear_set *set = task->set;
+    const tmac_scratch *scratch = &task->model->scratch[worker];
+    uint64_t begin, end;
+    tmac_share(set->tile_count, worker, workers, &begin, &end);
+    uint64_t first = 0; // tile (or row) of the set at which this matrix starts
+    for (uint32_t m = 0; m < set->matrices && first < end; m++) {
+        uint64_t count = set->resolved ? set->linear[m].tile_count : set->linear[m].rows;
+        uint64_t from = begin > first ? begin - first : 0;
+        uint64_t to = end - first < count ? end - first : count;
+        if (from < to) {
+            if (set->resolved)
+                multiply_tiles(task, m, (uint32_t)from, (uint32_t)to, scratch);
+            else
+                multiply_rows(task, m, (uint32_t)from, (uint32_t)to, scratch);
+        }
+        first += count;
+    }
+}
+
+void tmac_step_multiply(tmac_model *model, const tmac_step *step, uint32_t tokens,
+                        const tmac_outputs *outputs)
+{
+    uint32_t first_output = 0;
+    for (uint32_t s = 0; s < step->sets; s++) {
+        multiply task = {model,  &step->set[s], prepared_area(model, s),
+                         tokens, first_output,  outputs};
+        tmac_pool_run(model->pool, multiply_phase, &task);
+        first_output += step->set[s].matrices;
+    }
+}

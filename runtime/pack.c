@@ -1,0 +1,349 @@
+// Packing: from the file's rows to the tiles that the plan's kernels read.
+//
+// All tiles of all layers lie in one arena of huge pages, in the order in which a token reads them. Packing is done
+// tile by tile on all workers, each with one tile's rows unpacked at a time, so a model never exists unpacked.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/host.h"
+#include "runtime/model_private.h"
+
+// The matrices of one step, in order.
+typedef struct step_matrices {
+    const tmac_matrix *matrix[TMAC_SET_MATRICES];
+    uint32_t count;
+    tmac_step *step; // NULL when only the input sets are wanted
+} step_matrices;
+
+enum { STEPS = 4 };
+
+static void layer_steps(const tmac_source_layer *from, tmac_layer *to, step_matrices steps[STEPS])
+{
+    steps[0] =
+        (step_matrices){{&from->query, &from->key, &from->value}, 3, to ? &to->attention_in : NULL};
+    steps[1] = (step_matrices){{&from->output}, 1, to ? &to->attention_out : NULL};
+    steps[2] = (step_matrices){{&from->gate, &from->up}, 2, to ? &to->ffn_in : NULL};
+    steps[3] = (step_matrices){{&from->down}, 1, to ? &to->ffn_out : NULL};
+}
+
+uint32_t tmac_partition(const tmac_matrix *const *matrices, uint32_t count,
+                        uint32_t first_of_set[TMAC_SET_MATRICES + 1])
+{
+    uint32_t sets = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const tmac_matrix *here = matrices[i];
+        const tmac_matrix *before = i ? matrices[i - 1] : NULL;
+        bool alike = before && before->number == here->number &&
+                     (here->number != TMAC_TERNARY || before->group == here->group);
+        if (!alike) first_of_set[sets++] = i;
+    }
+    first_of_set[sets] = count;
+    return sets;
+}
+
+tmac_input_set tmac_input_set_of(const tmac_matrix *const *matrices, uint32_t count,
+                                 tmac_residency residency)
+{
+    tmac_input_set set;
+    memset(&set, 0, sizeof set);
+    set.format = 't';
+    set.group = matrices[0]->group;
+    set.columns = matrices[0]->columns;
+    set.matrices = count;
+    for (uint32_t i = 0; i < count; i++)
+        set.rows[i] = matrices[i]->rows;
+    set.residency = residency;
+    return set;
+}
+
+static uint64_t matrix_bytes(const tmac_matrix *matrix)
+{
+    static const uint32_t BITS[] = {
+        [TMAC_F32] = 32, [TMAC_F16] = 16, [TMAC_BF16] = 16, [TMAC_TERNARY] = 2};
+    return (uint64_t)matrix->rows * matrix->columns * BITS[matrix->number] / 8;
+}
+
+// The working set of one token counts as resident when it leaves half of the last cache to the activations and to
+// others. What cannot be known (how much of a shared cache a virtual machine gets) is for the tuner to measure.
+tmac_residency tmac_source_residency(const tmac_source *source)
+{
+    uint64_t bytes = matrix_bytes(&source->head);
+    for (uint32_t l = 0; l < source->layer_count; l++) {
+        step_matrices steps[STEPS];
+        layer_steps(&source->layers[l], NULL, steps);
+        for (int s = 0; s < STEPS; s++)
+            for (uint32_t i = 0; i < steps[s].count; i++)
+                bytes += matrix_bytes(steps[s].matrix[i]);
+    }
+    tmac_host host;
+    tmac_host_probe(&host);
+    uint64_t cache = host.l3_bytes / 2 > host.l2_bytes ? host.l3_bytes / 2 : host.l2_bytes;
+    return bytes <= cache ? TMAC_RESIDENT : TMAC_STREAMED;
+}
+
+// Calls visit for every ternary input set of the model, layer by layer.
+typedef tmac_status (*set_visitor)(const tmac_input_set *set, void *context);
+static tmac_status visit_sets(const tmac_source *source, set_visitor visit, void *context)
+{
+    tmac_residency residency = tmac_source_residency(source);
+    for (uint32_t l = 0; l < source->layer_count; l++) {
+        step_matrices steps[STEPS];
+        layer_steps(&source->layers[l], NULL, steps);
+        for (int s = 0; s < STEPS; s++) {
+            uint32_t first[TMAC_SET_MATRICES + 1];
+            uint32_t sets = tmac_partition(steps[s].matrix, steps[s].count, first);
+            for (uint32_t i = 0; i < sets; i++) {
+                const tmac_matrix *const *matrices = &steps[s].matrix[first[i]];
+                if (matrices[0]->number != TMAC_TERNARY) continue;
+                tmac_input_set set =
+                    tmac_input_set_of(matrices, first[i + 1] - first[i], residency);
+                TMAC_TRY(visit(&set, context));
+            }
+        }
+    }
+    return tmac_ok();
+}
+
+struct collected {
+    tmac_input_set *sets;
+    uint32_t count;
+};
+
+static tmac_status collect(const tmac_input_set *set, void *context)
+{
+    struct collected *collected = context;
+    for (uint32_t i = 0; i < collected->count; i++)
+        if (tmac_input_set_equal(&collected->sets[i], set)) return tmac_ok();
+    if (collected->count == TMAC_PLAN_ENTRIES)
+        return tmac_fail(
+            TMAC_UNSUPPORTED,
+            "the layers' matrices come in more than %d combinations of shape and scale group",
+            TMAC_PLAN_ENTRIES);
+    collected->sets[collected->count++] = *set;
+    return tmac_ok();
+}
+
+tmac_status tmac_model_input_sets(const tmac_source *source, tmac_input_set *sets, uint32_t *count)
+{
+    struct collected collected = {sets, 0};
+    tmac_status status = visit_sets(source, collect, &collected);
+    *count = collected.count;
+    return status;
+}
+
+struct counted {
+    const tmac_input_set *wanted;
+    uint32_t calls;
+};
+
+static tmac_status count_call(const tmac_input_set *set, void *context)
+{
+    struct counted *counted = context;
+    counted->calls += tmac_input_set_equal(counted->wanted, set);
+    return tmac_ok();
+}
+
+uint32_t tmac_model_set_calls(const tmac_source *source, const tmac_input_set *set)
+{
+    struct counted counted = {set, 0};
+    visit_sets(source, count_call, &counted);
+    return counted.calls;
+}
+
+// ------------------------------------------------------------------------------------------------------- packing
+
+// One matrix waiting to be packed or converted: units are tiles of a ternary matrix, rows of a float one.
+typedef struct pack_job {
+    const tmac_matrix *matrix;
+    tmac_linear *linear;
+    const tmac_layout *layout; // NULL: a float matrix to be copied as f32
+    size_t unit_bytes;
+    uint64_t first_unit, units;
+} pack_job;
+
+typedef struct pack_jobs {
+    pack_job *list;
+    uint32_t count;
+    uint64_t units;
+    size_t bytes;  // of the arena
+    int8_t **rows; // one buffer per worker
+} pack_jobs;
+
+static const tmac_resolved *find_resolved(const tmac_model *model, const tmac_input_set *set)
+{
+    for (uint32_t i = 0; i < model->resolved_count; i++)
+        if (tmac_input_set_equal(&model->resolved[i].set, set)) return &model->resolved[i];
+    return NULL;
+}
+
+static tmac_status add_job(pack_jobs *jobs, const tmac_matrix *matrix, tmac_linear *linear,
+                           const tmac_layout *layout)
+{
+    *linear =
+        (tmac_linear){.rows = matrix->rows, .columns = matrix->columns, .number = matrix->number};
+    pack_job job = {.matrix = matrix, .linear = linear, .layout = layout};
+    if (layout) {
+        tmac_shape shape = {matrix->rows, matrix->columns, matrix->group};
+        job.unit_bytes = layout->tile_bytes(&shape);
+        job.units = linear->tile_count = tmac_layout_tiles(layout, matrix->rows);
+        linear->scales = matrix->scales;
+        if (matrix->scale_count > 1) linear->scales_per_row = tmac_shape_groups(&shape);
+        if (job.unit_bytes == 0)
+            return tmac_fail(TMAC_UNSUPPORTED, "%s: layout %s cannot hold rows of %u weights",
+                             matrix->name, layout->name, matrix->columns);
+    } else if (matrix->in_place) {
+        linear->weights = matrix->in_place;
+        return tmac_ok();
+    } else {
+        linear->number = TMAC_F32;
+        job.unit_bytes = (size_t)matrix->columns * sizeof(float);
+        job.units = matrix->rows;
+    }
+    size_t bytes;
+    if (!tmac_size_multiply(job.unit_bytes, (size_t)job.units, &bytes) ||
+        !tmac_size_add(bytes, 64 + jobs->bytes, &jobs->bytes))
+        return tmac_fail(TMAC_OUT_OF_MEMORY, "%s: too large for this machine", matrix->name);
+    job.first_unit = jobs->units;
+    jobs->units += job.units;
+    jobs->list[jobs->count++] = job;
+    return tmac_ok();
+}
+
+static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
+                             tmac_residency residency, pack_jobs *jobs)
+{
+    uint32_t first[TMAC_SET_MATRICES + 1];
+    tmac_step *step = matrices->step;
+    step->sets = tmac_partition(matrices->matrix, matrices->count, first);
+    for (uint32_t s = 0; s < step->sets; s++) {
+        const tmac_matrix *const *members = &matrices->matrix[first[s]];
+        tmac_linear_set *set = &step->set[s];
+        set->matrices = first[s + 1] - first[s];
+        set->columns = members[0]->columns;
+        set->group = members[0]->group;
+        if (members[0]->number == TMAC_TERNARY) {
+            tmac_input_set key = tmac_input_set_of(members, set->matrices, residency);
+            set->resolved = find_resolved(model, &key);
+            if (!set->resolved)
+                return tmac_fail(TMAC_INTERNAL, "%s: no plan entry for its input set",
+                                 members[0]->name);
+            step->wants_ternary = true;
+        } else {
+            step->wants_floats = true;
+        }
+        for (uint32_t i = 0; i < set->matrices; i++) {
+            const tmac_layout *layout = set->resolved ? set->resolved->layout : NULL;
+            TMAC_TRY(add_job(jobs, members[i], &set->linear[i], layout));
+            set->tile_count += layout ? set->linear[i].tile_count : members[i]->rows;
+        }
+    }
+    return tmac_ok();
+}
+
+static void pack_unit(const pack_job *job, uint64_t unit, int8_t *rows)
+{
+    const tmac_matrix *matrix = job->matrix;
+    if (!job->layout) {
+        float *to = (float *)(uintptr_t)job->linear->weights + (size_t)unit * matrix->columns;
+        matrix->read_float(matrix, (uint32_t)unit, 1, to);
+        return;
+    }
+    tmac_shape shape = {matrix->rows, matrix->columns, matrix->group};
+    uint32_t first = (uint32_t)unit * job->layout->row_tile;
+    uint32_t count = matrix->rows - first;
+    if (count > job->layout->row_tile) count = job->layout->row_tile;
+    matrix->read_ternary(matrix, first, count, rows);
+    uint8_t *tile = (uint8_t *)(uintptr_t)job->linear->tiles + (size_t)unit * job->unit_bytes;
+    job->layout->pack_tile(&shape, rows, count, tile);
+}
+
+static void pack_phase(void *argument, uint32_t worker, uint32_t workers)
+{
+    pack_jobs *jobs = argument;
+    uint64_t begin, end;
+    tmac_share(jobs->units, worker, workers, &begin, &end);
+    for (uint32_t i = 0; i < jobs->count; i++) {
+        const pack_job *job = &jobs->list[i];
+        uint64_t from = begin > job->first_unit ? begin - job->first_unit : 0;
+        uint64_t to = end > job->first_unit ? end - job->first_unit : 0;
+        for (uint64_t unit = from; unit < to && unit < job->units; unit++)
+            pack_unit(job, unit, jobs->rows[worker]);
+    }
+}
+
+static tmac_status pack_all(tmac_model *model, pack_jobs *jobs)
+{
+    TMAC_TRY(tmac_arena_new(jobs->bytes, &model->weights));
+    size_t largest = 0;
+    for (uint32_t i = 0; i < jobs->count; i++) {
+        pack_job *job = &jobs->list[i];
+        uint8_t *at = tmac_arena_take(&model->weights, job->unit_bytes * (size_t)job->units);
+        if (job->layout) {
+            job->linear->tiles = at;
+            size_t rows = (size_t)job->layout->row_tile * job->matrix->columns;
+            if (rows > largest) largest = rows;
+            model->profile.matrix_bytes += job->unit_bytes * job->units;
+        } else {
+            job->linear->weights = at;
+        }
+    }
+    uint32_t workers = tmac_pool_threads(model->pool);
+    tmac_arena buffers;
+    TMAC_TRY(
+        tmac_arena_new(workers * (tmac_round_up(largest, 64) + sizeof(int8_t *) + 64), &buffers));
+    jobs->rows = tmac_arena_take(&buffers, workers * sizeof *jobs->rows);
+    for (uint32_t w = 0; w < workers; w++)
+        jobs->rows[w] = tmac_arena_take(&buffers, largest);
+    tmac_pool_run(model->pool, pack_phase, jobs);
+    tmac_arena_free(&buffers);
+    return tmac_ok();
+}
+
+static void count_float_bytes(const tmac_step *step, uint64_t *bytes)
+{
+    for (uint32_t s = 0; s < step->sets; s++)
+        for (uint32_t i = 0; i < step->set[s].matrices; i++) {
+            const tmac_linear *linear = &step->set[s].linear[i];
+            if (!linear->tiles)
+                *bytes +=
+                    (uint64_t)linear->rows * linear->columns * (linear->number == TMAC_F32 ? 4 : 2);
+        }
+}
+
+tmac_status tmac_model_pack(tmac_model *model, tmac_residency residency)
+{
+    const tmac_source *source = model->source;
+    pack_jobs jobs = {0};
+    jobs.list = calloc((size_t)source->layer_count * 7 + 1, sizeof *jobs.list);
+    if (!jobs.list)
+        return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for %u layers", source->layer_count);
+    tmac_status status = tmac_ok();
+    for (uint32_t l = 0; l < source->layer_count && status.code == TMAC_OK; l++) {
+        step_matrices steps[STEPS];
+        layer_steps(&source->layers[l], &model->layers[l], steps);
+        for (int s = 0; s < STEPS && status.code == TMAC_OK; s++)
+            status = plan_step(model, &steps[s], residency, &jobs);
+    }
+    tmac_linear_set *head = &model->head.set[0];
+    model->head.sets = 1;
+    model->head.wants_floats = true;
+    head->matrices = 1;
+    head->columns = source->dim;
+    head->tile_count = source->vocab;
+    if (status.code == TMAC_OK) status = add_job(&jobs, &source->head, &head->linear[0], NULL);
+    if (status.code == TMAC_OK) status = pack_all(model, &jobs);
+    free(jobs.list);
+    if (status.code != TMAC_OK) return status;
+
+    for (uint32_t l = 0; l < source->layer_count; l++) {
+        const tmac_layer *layer = &model->layers[l];
+        const tmac_step *steps[] = {&layer->attention_in, &layer->attention_out, &layer->ffn_in,
+                                    &layer->ffn_out};
+        for (int s = 0; s < STEPS; s++)
+            count_float_bytes(steps[s], &model->profile.matrix_bytes);
+    }
+    const tmac_linear *linear = &head->linear[0];
+    model->profile.head_bytes =
+        (uint64_t)linear->rows * linear->columns * (linear->number == TMAC_F32 ? 4 : 2);
+    return tmac_ok();
+}

@@ -1,0 +1,57 @@
+// The KV cache of one conversation.
+//
+// For each layer and KV head: keys as [block of 16 positions][head_dim][16], so that the scores of 16 positions come out
+// of one register; values as [position][head_dim]. Elements are f16 or f32. Capacity is rounded up to a whole block; the
+// keys of positions that are not filled yet are zeros or leftovers, and never count.
+#include <stdlib.h>
+
+#include "runtime/model_private.h"
+
+tmac_status tmac_session_new(tmac_model *model, uint32_t capacity, tmac_kv kv, tmac_session **out)
+{
+    *out = NULL;
+    const tmac_source *source = model->source;
+    if (capacity == 0 || capacity > source->context)
+        return tmac_fail(TMAC_USAGE, "a session holds between 1 and %u positions, not %u",
+                         source->context, capacity);
+    tmac_session *session = calloc(1, sizeof *session);
+    if (!session) return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for a session");
+    session->model = model;
+    session->kv = kv;
+    session->capacity = capacity;
+    size_t element = kv == TMAC_KV_F32 ? sizeof(float) : sizeof(uint16_t);
+    size_t positions = tmac_round_up(capacity, TMAC_KEY_BLOCK);
+    size_t heads = (size_t)source->layer_count * source->kv_heads, bytes;
+    session->key_bytes = session->value_bytes = positions * source->head_dim * element;
+    tmac_status status = tmac_ok();
+    if (!tmac_size_multiply(2 * session->key_bytes, heads, &bytes))
+        status = tmac_fail(TMAC_OUT_OF_MEMORY,
+                           "a KV cache of %u positions does not fit the address space", capacity);
+    else
+        status = tmac_pages_map(bytes, &session->cache);
+    if (status.code != TMAC_OK) {
+        free(session);
+        return status;
+    }
+    session->keys = session->cache.data;
+    session->values = session->keys + heads * session->key_bytes;
+    *out = session;
+    return tmac_ok();
+}
+
+void tmac_session_free(tmac_session *session)
+{
+    if (!session) return;
+    tmac_pages_unmap(&session->cache);
+    free(session);
+}
+
+uint32_t tmac_session_length(const tmac_session *session)
+{
+    return session->length;
+}
+
+void tmac_session_truncate(tmac_session *session, uint32_t position)
+{
+    if (position < session->length) session->length = position;
+}
