@@ -17,6 +17,8 @@ variants.isas = {
 -- Layouts: template templates/layout_FAMILY.c; one layout per row tile, named FAMILY_rROWS.
 variants.layouts = {
     { family = "mad2", code_length = 16, rows = { 16, 32, 64, 128 } },
+    { family = "lut5", code_length = 5,  rows = { 64, 128, 256 } },
+    { family = "lut2", code_length = 4,  rows = { 32, 64, 128 } },
 }
 
 -- Kernels: template templates/FAMILY_ISA.c; one kernel per combination of each line's axes, named
@@ -37,6 +39,17 @@ variants.kernels = {
                { rows = { 32, 64 }, tokens = { 4 }, prefetch = { 0, 2048 } },
                { rows = { 16 }, tokens = { 8 }, prefetch = { 0 } },
                { rows = { 128 }, tokens = { 2 }, prefetch = { 0 } } } },
+    { family = "lut5", isa = "scalar", preparation = "lut5",
+      axes = { { rows = { 64, 128, 256 }, tokens = { 1 }, prefetch = { 0 } } } },
+    { family = "lut5", isa = "avx512vbmi", preparation = "lut5",
+      axes = { { rows = { 64, 128, 256 }, tokens = { 1 }, prefetch = ahead },
+               { rows = { 128 }, tokens = { 2 }, prefetch = { 0, 2048 } },
+               { rows = { 64 }, tokens = { 4 }, prefetch = { 0 } } } },
+    { family = "lut2", isa = "scalar", preparation = "lut2",
+      axes = { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = { 0 } } } },
+    { family = "lut2", isa = "avx2", preparation = "lut2",
+      axes = { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = { 0, 1024, 4096 } },
+               { rows = { 32 }, tokens = { 4 }, prefetch = { 0 } } } },
 }
 
 -- Plain units: a template rendered once per instruction set, without kernels: file NAME_ISA.c.
