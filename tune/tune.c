@@ -17,7 +17,6 @@
 
 #include "base/clock.h"
 #include "base/progress.h"
-#include "runtime/tmac.h"
 #include "tune/context.h"
 #include "tune/measure.h"
 
@@ -58,17 +57,6 @@ typedef struct session {
     uint32_t *noise; // thousandths, one a trial
     uint32_t noise_room;
 } session;
-
-tmac_status tmac_work_of_source(const tmac_source *source, tmac_work *work)
-{
-    memset(work, 0, sizeof *work);
-    const char *slash = strrchr(source->path, '/');
-    snprintf(work->model, sizeof work->model, "%.127s", slash ? slash + 1 : source->path);
-    TMAC_TRY(tmac_model_input_sets(source, work->sets, &work->count));
-    for (uint32_t i = 0; i < work->count; i++)
-        work->calls[i] = tmac_model_set_calls(source, &work->sets[i]);
-    return tmac_ok();
-}
 
 // ------------------------------------------------------------------------------------------------------- candidates
 
@@ -199,18 +187,17 @@ static tmac_status layouts_near_best(const session *s, const tmac_input_set *set
     size_t count;
     *found = 0;
     TMAC_TRY(tmac_db_figures(s->db, &s->host, set, 0, s->threads, &figures, &count));
-    double best = 0, bound = 0; // the fastest, and the last one taken
+    double best = 0;
     while (*found < room) {
         const tmac_db_figure *next = NULL;
         for (size_t i = 0; i < count; i++) {
-            bool taken = figures[i].outcome != TMAC_OUTCOME_OK || figures[i].ns < bound;
+            bool taken = figures[i].outcome != TMAC_OUTCOME_OK;
             for (uint32_t l = 0; l < *found; l++)
                 taken = taken || layouts[l] == figures[i].kernel->layout;
             if (!taken && (!next || figures[i].ns < next->ns)) next = &figures[i];
         }
         if (!next || (best > 0 && next->ns > layout_ratio * best)) break;
         if (best <= 0) best = next->ns;
-        bound = next->ns;
         layouts[(*found)++] = next->kernel->layout;
     }
     free(figures);

@@ -12,6 +12,7 @@
 
 #include "base/host.h"
 #include "base/status.h"
+#include "convert/convert.h"
 #include "db/db.h"
 #include "runtime/kernel.h"
 #include "runtime/plan.h"
@@ -44,6 +45,9 @@ typedef struct tmac_work {
 } tmac_work;
 
 tmac_status tmac_work_of_source(const tmac_source *source, tmac_work *work);
+
+// Of a shape alone: the same work as that of a model with this shape and tensor scales.
+tmac_status tmac_work_of_shape(const tmac_synth_shape *shape, const char *name, tmac_work *work);
 
 // ------------------------------------------------------------------------------------------------------------- tune
 
