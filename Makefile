@@ -39,6 +39,7 @@ CLI_SHARED := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(wildcard cli/tmac-*
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)/*.c))
 
 .PHONY: all deps demo test test-kernels bench lint sanitize clean
+.DELETE_ON_ERROR:
 all: $(PROGRAMS)
 
 # ------------------------------------------------------------------------------------------------ packages
@@ -93,7 +94,7 @@ $(BUILD)/kernels/kernels.mk: $(GEN)
 	$(SAY) GEN $(@D)
 	$(Q)$(GEN) --output $(@D) && touch $@
 
-ifneq ($(filter-out clean deps lint,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out clean deps lint sanitize,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/kernels/kernels.mk
 endif
 
@@ -125,6 +126,49 @@ $(BUILD)/tests/check-kernels: $(BUILD)/obj/tests/check_kernels.o $(ARCHIVES)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
 	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
+# What must hold everywhere, in under 15 minutes on 2 cores. The second half repeats the parts that touch foreign bytes
+# and vector loads under ASan and UBSan, with a reduced variant table.
+SANITIZED := $(BUILD)/sanitized
+UBSAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+test: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels
+	$(Q)$(MAKE) --no-print-directory BUILD=$(SANITIZED) SANITIZE='$(UBSAN)' CFLAGS='-O1 -g' test-programs
+	$(Q)BUILD=$(BUILD) SANITIZED=$(SANITIZED) bash tests/run.sh
+
+.PHONY: test-programs
+test-programs: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels
+
+# Every kernel on at least 10,000 problems.
+test-kernels: $(BUILD)/tests/check-kernels
+	$(Q)$< --problems 10000
+
+# Everything under ASan and UBSan, then what uses threads under TSan.
+sanitize:
+	$(Q)$(MAKE) --no-print-directory BUILD=$(SANITIZED) SANITIZE='$(UBSAN)' CFLAGS='-O1 -g' test-programs
+	$(Q)BUILD=$(SANITIZED) bash tests/run.sh
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE='-fsanitize=thread' CFLAGS='-O1 -g' test-programs
+	$(Q)BUILD=$(BUILD)/tsan TSAN_OPTIONS=halt_on_error=1 bash tests/run.sh threads
+
+# ------------------------------------------------------------------------------------------------ demo, bench, lint
+demo: all
+	$(Q)BUILD=$(BUILD) MODEL='$(MODEL)' TOKENIZER='$(TOKENIZER)' PROMPT='$(PROMPT)' bash cli/demo.sh
+
+bench: all
+	$(Q)BUILD=$(BUILD) CC='$(CC)' bash tests/bench.sh
+
+SOURCES := $(wildcard base/*.[ch] gen/*.[ch] runtime/*.[ch] db/*.[ch] tune/*.[ch] convert/*.[ch] cli/*.[ch] tests/*.[ch] tests/unit/*.[ch])
+LINTED  := $(filter %.c,$(filter-out base/self_test_%,$(SOURCES)))
+lint:
+	$(SAY) FORMAT
+	$(Q)clang-format --dry-run -Werror $(SOURCES)
+	$(SAY) CLANG
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang test-programs
+	$(SAY) TIDY
+	$(Q)clang-tidy --quiet $(LINTED) -- -std=c17 -D_GNU_SOURCE -I. -I/usr/include/lua5.4 2>/dev/null
+	$(SAY) CPPCHECK
+	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	    --suppress=missingIncludeSystem -I. -D__x86_64__ $(LINTED)
 
 clean:
 	$(Q)rm -rf $(BUILD)

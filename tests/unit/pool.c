@@ -1,0 +1,62 @@
+#include <criterion/criterion.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/pool.h"
+
+static atomic_uint ran;
+static uint32_t written[2][16]; // by odd and even phases: phase + 1
+
+static atomic_uint wrong;
+
+static void body(void *argument, uint32_t worker, uint32_t workers)
+{
+    uint32_t *phase = argument;
+    // The last phase's writes of all workers are visible. (Counted: only the test's own thread may assert.)
+    for (uint32_t w = 0; w < workers; w++)
+        if (written[(*phase + 1) % 2][w] != *phase) atomic_fetch_add(&wrong, 1);
+    written[*phase % 2][worker] = *phase + 1;
+    atomic_fetch_add(&ran, 1);
+}
+
+Test(pool, every_worker_runs_every_phase_once)
+{
+    for (uint32_t threads = 1; threads <= 9; threads += 2) {
+        tmac_pool *pool;
+        cr_assert_eq(tmac_pool_new(threads, &pool).code, TMAC_OK);
+        cr_assert_eq(tmac_pool_threads(pool), threads);
+        atomic_store(&ran, 0);
+        memset(written, 0, sizeof written);
+        for (uint32_t phase = 0; phase < 300; phase++) {
+            tmac_pool_run(pool, body, &phase);
+            cr_assert_eq(atomic_load(&ran), threads * (phase + 1));
+            cr_assert_eq(atomic_load(&wrong), 0);
+            if (phase % 100 == 99) usleep(20000); // long enough for everybody to fall asleep
+        }
+        tmac_pool_free(pool);
+    }
+}
+
+Test(pool, impossible_sizes_are_refused)
+{
+    tmac_pool *pool;
+    cr_assert_eq(tmac_pool_new(0, &pool).code, TMAC_USAGE);
+    cr_assert_eq(tmac_pool_new(TMAC_POOL_MAX + 1, &pool).code, TMAC_USAGE);
+    cr_assert_null(pool);
+    tmac_pool_free(pool);
+}
+
+Test(pool, shares_cover_everything_once)
+{
+    for (uint64_t count = 0; count < 50; count++)
+        for (uint32_t workers = 1; workers < 8; workers++) {
+            uint64_t next = 0, begin, end;
+            for (uint32_t w = 0; w < workers; w++) {
+                tmac_share(count, w, workers, &begin, &end);
+                cr_assert(begin == next && end >= begin && end - begin <= count / workers + 1);
+                next = end;
+            }
+            cr_assert_eq(next, count);
+        }
+}
