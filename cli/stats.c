@@ -110,7 +110,7 @@ static json_t *plan_json(const tmac_stats *stats, const tmac_start *start)
         json_array_append_new(list, json_pack("{s:I, s:o, s:s, s:s, s:s, s:s}", "columns",
                                               (json_int_t)entry->set.columns, "rows", rows,
                                               "layout", entry->layout, "decode", entry->kernel[0],
-                                              "prompt", entry->kernel[bucket], "rung",
+                                              "prompt", entry->kernel[bucket], "entry_rung",
                                               tmac_rung_name(entry->rung)));
     }
     return list;
