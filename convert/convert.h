@@ -41,6 +41,9 @@ void tmac_vocabulary_free(tmac_vocabulary *vocabulary);
 // body cannot express the model at all).
 tmac_status tmac_tm2_write(const tmac_source *source, const char *path, bool strict);
 
+// Reads a TM2 whole and compares every tensor with the SHA-256 that its extension recorded for it.
+tmac_status tmac_tm2_verify(const char *path);
+
 typedef struct tmac_synth_shape {
     uint32_t dim, hidden, layers, heads, kv_heads, vocab, context;
     bool bitnet;    // sub-norms and squared ReLU

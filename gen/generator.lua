@@ -55,7 +55,9 @@ local function quoted(text) return '"' .. text .. '"' end
 local function render_kernels(line, isa, layouts, result)
     local file = ("templates/%s_%s.c"):format(line.family, line.isa)
     local unit = ("%s_%s"):format(line.family, line.isa)
-    local names = setmetatable({ isa = isa, family = line.family, preparation = line.preparation }, { __index = _G })
+    local names = setmetatable({
+        isa = isa, family = line.family, preparation = line.preparation, near = variants.near,
+    }, { __index = _G })
     local shared = template.render(file, "shared", names)
     local texts = { file_header(file, isa), shared }
     for _, axes in ipairs(line.axes) do

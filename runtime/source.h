@@ -126,6 +126,10 @@ typedef struct tmac_source {
 // Frees everything. Harmless on a zeroed struct.
 void tmac_source_close(tmac_source *source);
 
+// Checks the dimensions alone (and the head's): positive, bounded, divisible. Readers call it before they compute a size
+// from them: within these bounds the bytes of a whole model fit 63 bits.
+tmac_status tmac_source_check_dimensions(const tmac_source *source);
+
 // Checks what no reader may get wrong: every dimension positive and bounded, heads divisible, shapes that fit together,
 // scales finite. Readers call it last.
 tmac_status tmac_source_check(const tmac_source *source);

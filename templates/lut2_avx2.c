@@ -100,9 +100,7 @@ static inline void ${name}_${count}(
 % end
 % for v = 0, vectors - 1 do
             const __m256i x${v} = _mm256_load_si256((const __m256i *)(w + ${32 * v}));
-%     if prefetch > 0 and v % 2 == 0 then
-            _mm_prefetch((const char *)w + ${prefetch + 32 * v}, _MM_HINT_T0);
-%     end
+%     if v % 2 == 0 then part("part_prefetch", { offset = 32 * v, indent = "            " }) end
             const __m256i a${v} = _mm256_and_si256(x${v}, nibble);
             const __m256i b${v} = _mm256_and_si256(_mm256_srli_epi16(x${v}, 4), nibble);
 %     for n = 0, count - 1 do

@@ -141,9 +141,7 @@ static inline void ${name}_${count}(
 % for v = 0, vectors - 1 do
 
             const __m512i x${v} = _mm512_load_si512(w + ${64 * v});
-%     if prefetch > 0 then
-            _mm_prefetch((const char *)w + ${prefetch + 64 * v}, _MM_HINT_T0);
-%     end
+%     part("part_prefetch", { offset = 64 * v, indent = "            " })
             const __m512i sign${v} = _mm512_gf2p8affine_epi64_epi8(x${v}, bit7_to_all, 0);
 %     for n = 0, count - 1 do
 %         local id = v .. "_" .. n
