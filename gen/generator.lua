@@ -164,6 +164,11 @@ local function makefile(units)
     return table.concat(lines, "\n") .. "\n"
 end
 
+-- A template that is not part of the program, with the safe libraries and nothing else in sight.
+function generator.render_text(file, text)
+    return template.render_text(text, file, "shared", _G)
+end
+
 function generator.build(arch)
     local result = { units = {}, kernels = {}, layouts = {} }
     local isas = {}

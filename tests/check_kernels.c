@@ -8,10 +8,12 @@
 // slack on the other side holds a pattern that must survive. It is a plain program, so that it runs under sanitizers and
 // emulators.
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/options.h"
 #include "base/random.h"
@@ -56,6 +58,20 @@ static bool unfence(fenced *buffer)
     }
     munmap(buffer->mapping, buffer->inside_bytes + (size_t)2 * PAGE);
     return intact;
+}
+
+// What is being checked, for the message when it touches a guard page or executes what the host cannot.
+static const char *volatile subject_now = "the checker itself";
+
+static void die_by_name(int signal_number)
+{
+    static const char before[] = "FAILED ", after[] = ": touched a guard page or trapped\n";
+    const char *subject = subject_now;
+    ssize_t ignored = write(STDOUT_FILENO, before, sizeof before - 1);
+    ignored += write(STDOUT_FILENO, subject, strlen(subject));
+    ignored += write(STDOUT_FILENO, after, sizeof after - 1);
+    (void)ignored, (void)signal_number;
+    _exit(1);
 }
 
 // ------------------------------------------------------------------------------------------- problems
@@ -418,11 +434,12 @@ static void check_problem(checker *check, const problem *p, bool at_end)
             continue;
         }
         fenced tiles = fence(tile_bytes * tmac_layout_tiles(layouts[l], p->rows), at_end);
+        subject_now = layouts[l]->name;
         judge(check, &in, layouts[l]->name, check_layout(layouts[l], &in, &tiles, tile_bytes));
         for (size_t i = 0; i < kernel_count; i++) {
-            if (kernels[i]->layout == layouts[l] && wanted(check, kernels[i]))
-                judge(check, &in, kernels[i]->name,
-                      check_kernel(check, kernels[i], &in, tiles.data));
+            if (kernels[i]->layout != layouts[l] || !wanted(check, kernels[i])) continue;
+            subject_now = kernels[i]->name;
+            judge(check, &in, kernels[i]->name, check_kernel(check, kernels[i], &in, tiles.data));
         }
         if (!unfence(&tiles)) judge(check, &in, layouts[l]->name, "pack writes outside");
     }
@@ -456,6 +473,10 @@ int main(int argc, char **argv)
     char **operands;
     size_t operand_count;
     tmac_options_parse(&program, argc, argv, &operands, &operand_count);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    signal(SIGSEGV, die_by_name);
+    signal(SIGBUS, die_by_name);
+    signal(SIGILL, die_by_name);
     check.random.state = seed;
     check.isa = tmac_isa_verified();
     if (problems == UINT64_MAX) problems = reduced ? 2 : 20;
