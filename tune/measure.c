@@ -60,8 +60,11 @@ static void shuffle(uint32_t *order, uint32_t count, tmac_random *random)
     }
 }
 
-static uint64_t sample(tmac_workbench *bench, const tmac_kernel *kernel, uint32_t passes)
+static uint64_t sample(tmac_workbench *bench, const tmac_kernel *kernel, uint32_t passes, bool warm)
 {
+    for (uint32_t i = 0; warm && i < bench->layouts[tmac_workbench_layout(bench, kernel)].copies;
+         i++)
+        tmac_workbench_pass(bench, kernel);
     uint64_t start = tmac_now_ns();
     for (uint32_t i = 0; i < passes; i++)
         tmac_workbench_pass(bench, kernel);
@@ -74,7 +77,7 @@ static uint32_t warm_up(tmac_workbench *bench, const tmac_contender *contenders,
 {
     for (uint32_t i = 0; i < count; i++)
         tmac_workbench_pass(bench, contenders[i].kernel);
-    uint64_t once = sample(bench, contenders[0].kernel, 1);
+    uint64_t once = sample(bench, contenders[0].kernel, 1, false);
     uint64_t passes = sample_ns / (once ? once : 1);
     return passes < 1 ? 1 : passes > PASSES_MAX ? PASSES_MAX : (uint32_t)passes;
 }
@@ -109,6 +112,23 @@ static tmac_status judge(tmac_contender *contenders, uint32_t count, uint32_t ro
     return tmac_ok();
 }
 
+// Refills the bench when half of its layouts are out.
+static tmac_status share_anew(const tmac_workbench *bench, const tmac_contender *contenders,
+                              uint32_t count, const tmac_rounds *rounds)
+{
+    const tmac_layout *layouts[TMAC_WORK_LAYOUTS];
+    const tmac_kernel **left = malloc(count * sizeof *left);
+    if (!left) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %u contenders", count);
+    size_t kept = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (!contenders[i].dropped) left[kept++] = contenders[i].kernel;
+    tmac_status status = tmac_ok();
+    if (tmac_layouts_of(left, kept, layouts) * 2 <= bench->layout_count)
+        status = rounds->refill(rounds->context, left, kept);
+    free(left);
+    return status;
+}
+
 tmac_status tmac_compete(tmac_workbench *bench, tmac_contender *contenders, uint32_t count,
                          const tmac_rounds *rounds)
 {
@@ -127,10 +147,13 @@ tmac_status tmac_compete(tmac_workbench *bench, tmac_contender *contenders, uint
         shuffle(order, count, rounds->random);
         for (uint32_t i = 0; i < count; i++) {
             tmac_contender *c = &contenders[order[i]];
-            if (!c->dropped) c->samples[c->count++] = sample(bench, c->kernel, passes);
+            if (!c->dropped)
+                c->samples[c->count++] = sample(bench, c->kernel, passes, rounds->warm);
         }
         round++;
         status = judge(contenders, count, round, rounds, passes, &undecided);
+        if (status.code == TMAC_OK && undecided > 0 && rounds->refill)
+            status = share_anew(bench, contenders, count, rounds);
         if (rounds->tick) rounds->tick(rounds->context);
     }
     for (uint32_t i = 0; i < count && status.code == TMAC_OK; i++)

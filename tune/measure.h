@@ -36,17 +36,27 @@ typedef struct tmac_workbench {
 // The packed bytes of a set's matrices in a layout; 0 when it cannot hold them or they do not fit the address space.
 size_t tmac_set_bytes(const tmac_input_set *set, const tmac_layout *layout);
 
-// Sets the bench up for a set and the layouts of these kernels: `copies` of each, and for rotation > 0 as many as make
-// its copies at least that many bytes; fewer where `limit` bytes are not enough for all layouts, but one at least.
+// What one token of the model reads: all sets, and how often each.
+typedef struct tmac_traffic {
+    const tmac_input_set *sets;
+    const uint32_t *calls;
+    uint32_t count;
+} tmac_traffic;
+
+// Sets the bench up for a set and the layouts of these kernels. Weights that stay in caches (traffic NULL): `copies` of
+// each layout. Weights that stream: at least `copies`, and so many that everything the model reads passes by before a
+// copy comes round again while these kernels take turns. Fewer where `limit` bytes are not enough, but one at least.
 tmac_status tmac_workbench_fill(tmac_workbench *bench, const tmac_input_set *set, uint32_t tokens,
                                 const tmac_kernel *const *kernels, size_t count, uint32_t copies,
-                                const size_t rotation[TMAC_WORK_LAYOUTS], size_t limit,
-                                tmac_random *random);
+                                const tmac_traffic *traffic, size_t limit, tmac_random *random);
 void tmac_workbench_free(tmac_workbench *bench);
 
 // The layouts of these kernels in the order that tmac_workbench_fill gives them.
 uint32_t tmac_layouts_of(const tmac_kernel *const *kernels, size_t count,
                          const tmac_layout *layouts[TMAC_WORK_LAYOUTS]);
+
+// Which of bench->layouts a kernel reads; fill saw every kernel that is asked for.
+uint32_t tmac_workbench_layout(const tmac_workbench *bench, const tmac_kernel *kernel);
 
 // One pass as the runtime does it: prepare, barrier, multiply, barrier. Goes on to the next copy.
 void tmac_workbench_pass(tmac_workbench *bench, const tmac_kernel *kernel);
@@ -75,6 +85,10 @@ typedef struct tmac_rounds {
     // Called once for each contender whose measuring is finished, in the order in which they finish.
     tmac_status (*finished)(void *context, const tmac_contender *contender, uint32_t passes);
     void (*tick)(void *context); // after every round
+    // Called when half of the layouts have dropped out since the bench was filled: fills it for those that are left.
+    // NULL where the copies need not cover anything.
+    tmac_status (*refill)(void *context, const tmac_kernel *const *kernels, size_t count);
+    bool warm; // walk a layout's copies once, untimed, before every sample
     void *context;
 } tmac_rounds;
 

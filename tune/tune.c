@@ -51,6 +51,7 @@ typedef struct session {
     tmac_db *db;
     tmac_workbench bench;
     tmac_db_name host_name, problem_name;
+    uint32_t set, bucket; // being measured
     uint64_t started, deadline, ticked;
     double share_left; // of the problems not yet done
     tmac_progress progress;
@@ -321,23 +322,18 @@ static void tick(void *context)
     tmac_progress_advance(&s->progress, ms);
 }
 
-// Bytes that one token of the model reads, were all sets in each of these layouts: what has to pass through the caches
-// before the same weights come round again.
-static void rotation_of(const session *s, const tmac_kernel *const *kernels, size_t count,
-                        size_t rotation[TMAC_WORK_LAYOUTS])
+// Half of the host's memory is enough for anything: where it is not, rotations are cut.
+static tmac_status fill_bench(void *context, const tmac_kernel *const *kernels, size_t count)
 {
-    const tmac_layout *layouts[TMAC_WORK_LAYOUTS];
-    uint32_t found = tmac_layouts_of(kernels, count, layouts);
-    for (uint32_t l = 0; l < found; l++) {
-        rotation[l] = 0;
-        for (uint32_t i = 0; i < s->work->count; i++) {
-            size_t bytes;
-            if (!tmac_size_multiply(tmac_set_bytes(&s->work->sets[i], layouts[l]),
-                                    s->work->calls[i], &bytes) ||
-                !tmac_size_add(rotation[l], bytes, &rotation[l]))
-                rotation[l] = SIZE_MAX;
-        }
-    }
+    session *s = context;
+    const tmac_work *work = s->work;
+    const tmac_input_set *set = &work->sets[s->set];
+    tmac_traffic traffic = {work->sets, work->calls, work->count};
+    size_t limit = s->host.memory_bytes ? (size_t)(s->host.memory_bytes / 2) : (size_t)1 << 30;
+    bool streamed = s->bucket == 0 && set->residency == TMAC_STREAMED;
+    return tmac_workbench_fill(&s->bench, set, tmac_bucket_typical(s->bucket), kernels, count,
+                               s->bucket == 0 && !streamed ? work->calls[s->set] : 1,
+                               streamed ? &traffic : NULL, limit, &s->random);
 }
 
 static tmac_status measure_problem(session *s, uint32_t set_index, uint32_t bucket,
@@ -358,13 +354,10 @@ static tmac_status measure_problem(session *s, uint32_t set_index, uint32_t buck
     snprintf(label, sizeof label, "%ux%u, %s tokens", set->rows[0], set->columns,
              tmac_bucket_name(bucket));
     if (s->options->progress) tmac_progress_relabel(&s->progress, label);
-    size_t rotation[TMAC_WORK_LAYOUTS] = {0};
+    s->set = set_index;
+    s->bucket = bucket;
     bool streamed = bucket == 0 && set->residency == TMAC_STREAMED;
-    if (streamed) rotation_of(s, kernels, count, rotation);
-    size_t limit = s->host.memory_bytes ? (size_t)(s->host.memory_bytes / 2) : (size_t)1 << 30;
-    TMAC_TRY(tmac_workbench_fill(&s->bench, set, tmac_bucket_typical(bucket), kernels, count,
-                                 bucket == 0 ? s->work->calls[set_index] : 1, rotation, limit,
-                                 &s->random));
+    TMAC_TRY(fill_bench(s, kernels, count));
     tmac_rounds rounds = {.sample_ns = spending[s->rigor].sample_ns,
                           .deadline_ns =
                               now + (uint64_t)((double)(s->deadline - now) * (of < 1 ? of : 1)),
@@ -373,6 +366,8 @@ static tmac_status measure_problem(session *s, uint32_t set_index, uint32_t buck
                           .random = &s->random,
                           .finished = store_trial,
                           .tick = tick,
+                          .refill = streamed ? fill_bench : NULL,
+                          .warm = bucket == 0 && !streamed,
                           .context = s};
     return tmac_compete(&s->bench, contenders, count, &rounds);
 }

@@ -3,11 +3,17 @@
 // Time does not depend on the weights' values (no kernel branches on data), only on where they lie. So a few random
 // tiles are packed and repeated over a copy, and the copy over the rotation, by all threads. Matrices of a copy begin
 // on pages, as the runtime's do.
+//
+// Streaming. Contenders of all layouts take turns, each walking on where its layout was left. Of R bytes of a layout
+// that K' of K contenders read, every byte is met again after R * K / K' bytes of traffic by everybody. So it is enough
+// that layouts share the bytes that one token reads in proportion to their contenders: then all traffic between two
+// meetings is a token's, as it is in the model, and the region is one model large instead of one per layout. When
+// contenders drop out the region is shared anew.
 #include "tune/measure.h"
 
 #include <string.h>
 
-enum { DISTINCT_TILES = 4, PAGE = 4096 };
+enum { DISTINCT_TILES = 2, PAGE = 4096 };
 
 size_t tmac_set_bytes(const tmac_input_set *set, const tmac_layout *layout)
 {
@@ -78,12 +84,12 @@ static void repeat_copy(void *argument, uint32_t worker, uint32_t workers)
 }
 
 // Keeps the mapping when it is large enough: pages once touched are the dearest part of filling.
-static tmac_status need_pages(tmac_pages *pages, size_t bytes)
+static tmac_status need_pages(tmac_pages *pages, size_t bytes, size_t wish)
 {
     if (pages->bytes >= bytes && pages->data) return tmac_ok();
     tmac_pages_unmap(pages);
     memset(pages, 0, sizeof *pages);
-    return tmac_pages_map(bytes, pages);
+    return tmac_pages_map(wish > bytes ? wish : bytes, pages);
 }
 
 // Activations, the largest prepared form, and results for all matrices in the widest layout.
@@ -116,7 +122,7 @@ static tmac_status lay_out_small(tmac_workbench *b, const tmac_kernel *const *ke
         !tmac_size_add(total, b->y_bytes, &total))
         return tmac_fail(TMAC_UNSUPPORTED, "activations of %u tokens do not fit the memory",
                          b->tokens);
-    TMAC_TRY(need_pages(&b->small, total));
+    TMAC_TRY(need_pages(&b->small, total, total));
     b->q = b->small.data;
     b->prepared = (uint8_t *)b->small.data + q_bytes / 64 * 64;
     b->y = (int32_t *)(void *)(b->prepared + p_bytes);
@@ -141,10 +147,24 @@ static void describe(tmac_copies *c, const tmac_input_set *set, const tmac_layou
     if (cover > c->copies) c->copies = cover < 1u << 20 ? (uint32_t)cover : 1u << 20;
 }
 
+// The rotation of a layout: its share of the bytes of one token of the model, by its share of the contenders.
+static size_t rotation_of(const tmac_traffic *traffic, const tmac_layout *layout,
+                          const tmac_kernel *const *kernels, size_t count)
+{
+    size_t total = 0, readers = 0, bytes;
+    for (size_t i = 0; i < count; i++)
+        readers += kernels[i]->layout == layout;
+    for (uint32_t i = 0; i < traffic->count; i++)
+        if (!tmac_size_multiply(tmac_set_bytes(&traffic->sets[i], layout), traffic->calls[i],
+                                &bytes) ||
+            !tmac_size_add(total, bytes, &total))
+            return SIZE_MAX;
+    return (size_t)((double)total * (double)readers / (double)count);
+}
+
 tmac_status tmac_workbench_fill(tmac_workbench *b, const tmac_input_set *set, uint32_t tokens,
                                 const tmac_kernel *const *kernels, size_t count, uint32_t copies,
-                                const size_t rotation[TMAC_WORK_LAYOUTS], size_t limit,
-                                tmac_random *random)
+                                const tmac_traffic *traffic, size_t limit, tmac_random *random)
 {
     const tmac_layout *layouts[TMAC_WORK_LAYOUTS];
     b->set = *set;
@@ -156,14 +176,16 @@ tmac_status tmac_workbench_fill(tmac_workbench *b, const tmac_input_set *set, ui
         size_t bytes;
         if (tmac_set_bytes(set, layouts[l]) == 0)
             return tmac_fail(TMAC_INTERNAL, "layout %s cannot hold the set", layouts[l]->name);
-        describe(c, set, layouts[l], copies, rotation ? rotation[l] : 0);
+        describe(c, set, layouts[l], copies,
+                 traffic ? rotation_of(traffic, layouts[l], kernels, count) : 0);
         if (c->copies > share / c->copy_bytes) c->copies = (uint32_t)(share / c->copy_bytes);
         if (c->copies == 0) c->copies = 1;
         if (!tmac_size_multiply(c->copy_bytes, c->copies, &bytes) ||
             !tmac_size_add(total, bytes, &total))
             return tmac_fail(TMAC_OUT_OF_MEMORY, "the working set does not fit the address space");
     }
-    TMAC_TRY(need_pages(&b->weights, total));
+    // Room for the largest share to come, so that the region is mapped and touched once: untouched pages cost nothing.
+    TMAC_TRY(need_pages(&b->weights, total, traffic ? total + total / 2 : total));
     uint8_t *at = b->weights.data;
     for (uint32_t l = 0; l < b->layout_count; l++) {
         tmac_copies *c = &b->layouts[l];
@@ -239,11 +261,17 @@ static void multiply_phase(void *argument, uint32_t worker, uint32_t workers)
     }
 }
 
+uint32_t tmac_workbench_layout(const tmac_workbench *b, const tmac_kernel *kernel)
+{
+    uint32_t l = 0;
+    while (l + 1 < b->layout_count && b->layouts[l].layout != kernel->layout)
+        l++;
+    return l;
+}
+
 void tmac_workbench_pass(tmac_workbench *b, const tmac_kernel *kernel)
 {
-    tmac_copies *c = b->layouts;
-    while (c->layout != kernel->layout)
-        c++; // fill saw every kernel that passes here
+    tmac_copies *c = &b->layouts[tmac_workbench_layout(b, kernel)];
     pass p = {b, kernel, c, c->data + (size_t)c->cursor * c->copy_bytes};
     c->cursor = (c->cursor + 1) % c->copies;
     tmac_pool_run(b->pool, prepare_phase, &p);
