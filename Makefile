@@ -115,7 +115,7 @@ $(filter-out $(GEN),$(PROGRAMS)): $(BUILD)/bin/%: $(BUILD)/obj/cli/%.o $(CLI_SHA
 
 # ------------------------------------------------------------------------------------------------ tests
 # tests/unit/*.c make one Criterion program, tests/check_kernels.c is the plain kernel checker.
-$(BUILD)/tests/unit: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/unit/*.c)) $(ARCHIVES)
+$(BUILD)/tests/unit: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/unit/*.c)) $(call objects,gen) $(ARCHIVES)
 	$(SAY) LINK $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \

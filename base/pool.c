@@ -16,7 +16,7 @@
 #include <string.h>
 
 enum {
-    SPINS = 4000, // about 50 us of pauses: longer than any gap between two phases of a token
+    SPINS = 4000, // 50 to 200 us of pauses: longer than any gap between two phases of a token
     YIELDS = 200, // then looks between yields; after that, sleep
 };
 
@@ -30,6 +30,7 @@ struct tmac_pool {
     pthread_cond_t moved; // started rose or running reached zero
     bool stop;            // written before the last rise of `started`
     uint32_t threads;
+    int spins; // none where threads outnumber the processors: whoever is awaited needs this one
     struct worker {
         tmac_pool *pool;
         uint32_t index;
@@ -50,7 +51,7 @@ static inline void spin_pause(void)
 static void wait_until(tmac_pool *pool, atomic_uint *counter, unsigned value, bool equal)
 {
 #define DONE() ((atomic_load_explicit(counter, memory_order_acquire) == value) == equal)
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < pool->spins; i++) {
         if (DONE()) return;
         spin_pause();
     }
@@ -131,6 +132,10 @@ tmac_status tmac_pool_new(uint32_t threads, tmac_pool **out)
         return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for a pool of %u threads", threads);
     memset(pool, 0, sizeof *pool);
     pool->threads = threads;
+    cpu_set_t usable;
+    bool crowded =
+        sched_getaffinity(0, sizeof usable, &usable) == 0 && (uint32_t)CPU_COUNT(&usable) < threads;
+    pool->spins = crowded ? 0 : SPINS;
     pool->workers = calloc(threads, sizeof *pool->workers);
     if (!pool->workers) {
         free(pool);

@@ -10,6 +10,7 @@
 #include <lua.h>
 #include <lualib.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -91,6 +92,8 @@ static int build(lua_State *lua)
     lua_getfield(lua, -1, "build");
     lua_pushvalue(lua, 1);
     lua_call(lua, 1, 1);
+    lua_getfield(lua, -2, "render_text");
+    lua_setfield(lua, -2, "render_text");
     return 1;
 }
 
@@ -274,6 +277,33 @@ tmac_status tmac_generator_render(tmac_generator *generator, const char *variant
         return tmac_fail(TMAC_NOT_FOUND, "no variant is called %s: tmac-gen --list shows them all",
                          variant);
     return check_stream(stream);
+}
+
+// Protected: arguments are render_text, name, text; strings are made inside, where lack of memory is caught.
+static int render_text(lua_State *lua)
+{
+    const char *name = lua_touserdata(lua, 2), *text = lua_touserdata(lua, 3);
+    lua_pushvalue(lua, 1);
+    lua_pushstring(lua, name);
+    lua_pushstring(lua, text);
+    lua_call(lua, 2, 1);
+    return 1;
+}
+
+tmac_status tmac_generator_render_text(tmac_generator *generator, const char *name,
+                                       const char *text, char **rendered)
+{
+    lua_State *lua = generator->lua;
+    *rendered = NULL;
+    lua_pushcfunction(lua, render_text);
+    lua_getfield(lua, 1, "render_text");
+    lua_pushlightuserdata(lua, (void *)(uintptr_t)name);
+    lua_pushlightuserdata(lua, (void *)(uintptr_t)text);
+    int code = lua_pcall(lua, 3, 1, 0);
+    if (code != LUA_OK) return lua_failure(lua, code);
+    *rendered = strdup(lua_tostring(lua, -1));
+    lua_pop(lua, 1);
+    return *rendered != NULL ? tmac_ok() : tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %s", name);
 }
 
 // ------------------------------------------------------------------------------------------- for programs

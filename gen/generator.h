@@ -32,4 +32,9 @@ tmac_status tmac_generator_manifest(tmac_generator *generator, FILE *stream);
 // One kernel as it will be compiled. TMAC_NOT_FOUND when no variant has that name.
 tmac_status tmac_generator_render(tmac_generator *generator, const char *variant, FILE *stream);
 
+// Renders a template's text that is not part of the program, under the same restrictions: for trying templates out.
+// name: what messages call it. *rendered is malloc'ed, the caller frees it.
+tmac_status tmac_generator_render_text(tmac_generator *generator, const char *name,
+                                       const char *text, char **rendered);
+
 #endif

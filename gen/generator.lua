@@ -55,7 +55,9 @@ local function quoted(text) return '"' .. text .. '"' end
 local function render_kernels(line, isa, layouts, result)
     local file = ("templates/%s_%s.c"):format(line.family, line.isa)
     local unit = ("%s_%s"):format(line.family, line.isa)
-    local names = setmetatable({ isa = isa, family = line.family, preparation = line.preparation }, { __index = _G })
+    local names = setmetatable({
+        isa = isa, family = line.family, preparation = line.preparation, near = variants.near,
+    }, { __index = _G })
     local shared = template.render(file, "shared", names)
     local texts = { file_header(file, isa), shared }
     for _, axes in ipairs(line.axes) do
@@ -160,6 +162,11 @@ local function makefile(units)
         lines[#lines + 1] = ("KERNEL_FLAGS_%s := %s"):format(unit.name, unit.flags)
     end
     return table.concat(lines, "\n") .. "\n"
+end
+
+-- A template that is not part of the program, with the safe libraries and nothing else in sight.
+function generator.render_text(file, text)
+    return template.render_text(text, file, "shared", _G)
 end
 
 function generator.build(arch)

@@ -53,10 +53,10 @@ local function value(result, expression)
     return tostring(result)
 end
 
--- Renders one section of a template. names: what the Lua in it sees, besides the safe libraries.
--- A section that is absent renders as nothing.
-function template.render(file, section_name, names)
-    local section = split(embedded(file))[section_name]
+-- Renders one section of a template's text. file: its name, for messages; names: what the Lua in it sees. A section
+-- that is absent renders as nothing.
+function template.render_text(text, file, section_name, names)
+    local section = split(text)[section_name]
     if not section then return "" end
 
     local output = {}
@@ -70,16 +70,21 @@ function template.render(file, section_name, names)
     -- A part is a template included in another one; its text is taken over with the current names and its own.
     environment.part = function(name, extra)
         local inner = setmetatable(extra or {}, { __index = names })
-        local text = template.render("templates/" .. name .. ".c", "shared", inner)
-        for line in text:gmatch("(.-)\n") do output[#output + 1] = line end
+        local included = template.render("templates/" .. name .. ".c", "shared", inner)
+        for line in included:gmatch("(.-)\n") do output[#output + 1] = line end
     end
     local chunk, message = load(table.concat(section, "\n"), "@" .. file, "t", environment)
     if not chunk then error(message, 0) end
     chunk()
 
     -- Runs of blank lines, left where Lua lines were, shrink to one.
-    local text = table.concat(output, "\n") .. "\n"
-    return (text:gsub("\n\n\n+", "\n\n"):gsub("^\n+", ""))
+    local rendered = table.concat(output, "\n") .. "\n"
+    return (rendered:gsub("\n\n\n+", "\n\n"):gsub("^\n+", ""))
+end
+
+-- The same for a template that the program carries.
+function template.render(file, section_name, names)
+    return template.render_text(embedded(file), file, section_name, names)
 end
 
 return template

@@ -9,11 +9,14 @@
 #include "runtime/plan.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/kernel.h"
 
-enum { RULE_ROW_TILE_MAX = 64 };
+// Streaming wants some software prefetch, caches do not mind it: the distance nearest to this is never far
+// from the best on the hosts measured.
+enum { RULE_ROW_TILE_MAX = 64, RULE_PREFETCH = 4096 };
 
 static const struct {
     uint32_t first, typical;
@@ -126,7 +129,25 @@ static const tmac_layout *rule_layout(const tmac_input_set *set, tmac_isa_set is
     return NULL;
 }
 
-// Widest instruction set first; then as many tokens in registers as the bucket is sure to bring; then registry order.
+// How far a kernel's prefetch distance ("prefetch=4096" among its parameters; none: 0) is from the rule's.
+static uint64_t prefetch_error(const tmac_kernel *kernel)
+{
+    const char *text = strstr(kernel->parameters, "prefetch=");
+    uint64_t distance = text ? strtoull(text + strlen("prefetch="), NULL, 10) : 0;
+    return distance > RULE_PREFETCH ? distance - RULE_PREFETCH : RULE_PREFETCH - distance;
+}
+
+static bool better_kernel(const tmac_kernel *a, const tmac_kernel *b, uint32_t typical)
+{
+    if (a->isa != b->isa) return a->isa > b->isa;
+    bool fits = a->token_block <= typical, other_fits = b->token_block <= typical;
+    if (fits != other_fits) return fits;
+    if (a->token_block != b->token_block) return fits == (a->token_block > b->token_block);
+    return prefetch_error(a) < prefetch_error(b);
+}
+
+// Widest instruction set first; then as many tokens in registers as the bucket is sure to bring; then the prefetch
+// distance; then registry order.
 const char *tmac_plan_rule_kernel(const char *layout, uint32_t bucket, tmac_isa_set isa)
 {
     size_t count;
@@ -136,15 +157,7 @@ const char *tmac_plan_rule_kernel(const char *layout, uint32_t bucket, tmac_isa_
     for (size_t i = 0; i < count; i++) {
         const tmac_kernel *kernel = kernels[i];
         if (!tmac_isa_has(isa, kernel->isa) || strcmp(kernel->layout->name, layout) != 0) continue;
-        if (!best || kernel->isa > best->isa) {
-            best = kernel;
-        } else if (kernel->isa == best->isa) {
-            bool fits = kernel->token_block <= typical, best_fits = best->token_block <= typical;
-            if (fits != best_fits ? fits
-                                  : (fits ? kernel->token_block > best->token_block
-                                          : kernel->token_block < best->token_block))
-                best = kernel;
-        }
+        if (!best || better_kernel(kernel, best, typical)) best = kernel;
     }
     return best ? best->name : NULL;
 }

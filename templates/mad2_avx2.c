@@ -75,9 +75,7 @@ static inline void ${name}_${count}(
         for (uint32_t b = 0; b < segment; b++, w += ${rows * 4}, q += 16) {
 % for v = 0, vectors - 1 do
             const __m256i x${v} = _mm256_load_si256((const __m256i *)(w + ${32 * v}));
-%     if prefetch > 0 and v % 2 == 0 then
-            _mm_prefetch((const char *)w + ${prefetch + 32 * v}, _MM_HINT_T0);
-%     end
+%     if v % 2 == 0 then part("part_prefetch", { offset = 32 * v, indent = "            " }) end
 %     for f = 0, 3 do
 %         local shifted = f == 0 and "x" .. v or ("_mm256_srli_epi16(x%d, %d)"):format(v, 2 * f)
             const __m256i w${v}_${f} = _mm256_and_si256(${shifted}, three);

@@ -60,9 +60,7 @@ static inline void ${name}_1(
             const __m512i q2 = broadcast_four(q + 8), q3 = broadcast_four(q + 12);
 % for v = 0, vectors - 1 do
             const __m512i x${v} = _mm512_load_si512(w + ${64 * v});
-%     if prefetch > 0 then
-            _mm_prefetch((const char *)w + ${prefetch + 64 * v}, _MM_HINT_T0);
-%     end
+%     part("part_prefetch", { offset = 64 * v, indent = "            " })
 %     for f = 0, 3 do
             s${v}_${f} = _mm512_dpbusd_epi32(s${v}_${f}, _mm512_and_si512(x${v}, field${f}), q${f});
 %     end
@@ -101,9 +99,7 @@ static inline void ${name}_${count}(
     for (uint32_t b = 0; b < blocks; b++, w += ${rows * 4}, q += 16) {
 % for v = 0, vectors - 1 do
         const __m512i x${v} = _mm512_load_si512(w + ${64 * v});
-%     if prefetch > 0 then
-        _mm_prefetch((const char *)w + ${prefetch + 64 * v}, _MM_HINT_T0);
-%     end
+%     part("part_prefetch", { offset = 64 * v, indent = "        " })
 %     for f = 0, 3 do
 %         local shifted = f == 0 and "x" .. v or ("_mm512_srli_epi16(x%d, %d)"):format(v, 2 * f)
         const __m512i w${v}_${f} = _mm512_and_si512(${shifted}, three);

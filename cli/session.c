@@ -1,0 +1,153 @@
+#include "cli/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "db/db.h"
+
+enum { DEFAULT_BATCH = 128, BATCH_MAX = 4096 };
+
+static tmac_status choose_isa(const char *name, tmac_start *start)
+{
+    tmac_host_probe(&start->host);
+    start->isa = start->host.isa;
+    if (!name) return tmac_ok();
+    tmac_isa isa;
+    TMAC_TRY(tmac_isa_parse(name, &isa));
+    if (!tmac_isa_has(start->host.isa, isa))
+        return tmac_fail(TMAC_UNSUPPORTED,
+                         "this host does not execute %s; '--isa list' shows what it does", name);
+    start->isa &= tmac_isa_contained(isa);
+    return tmac_ok();
+}
+
+// Every option that can be judged without the model.
+static tmac_status check_options(const tmac_start_options *options, tmac_open_options *open,
+                                 uint32_t *threads, tmac_start *start)
+{
+    open->tokenizer = options->tokenizer;
+    TMAC_TRY(tmac_bit_order_parse(options->bit_order, &open->bit_order));
+    if (options->kv && strcmp(options->kv, "f16") != 0 && strcmp(options->kv, "f32") != 0)
+        return tmac_fail(TMAC_USAGE, "unknown KV cache type '%.40s': expected f16 or f32",
+                         options->kv);
+    start->kv = options->kv && strcmp(options->kv, "f32") == 0 ? TMAC_KV_F32 : TMAC_KV_F16;
+    if (options->batch > BATCH_MAX)
+        return tmac_fail(TMAC_USAGE, "a batch of %llu tokens: at most %d",
+                         (unsigned long long)options->batch, BATCH_MAX);
+    start->batch = options->batch ? (uint32_t)options->batch : DEFAULT_BATCH;
+    TMAC_TRY(choose_isa(options->isa, start));
+    if (options->threads > TMAC_POOL_MAX)
+        return tmac_fail(TMAC_USAGE, "%llu threads: at most %d",
+                         (unsigned long long)options->threads, TMAC_POOL_MAX);
+    *threads = options->threads ? (uint32_t)options->threads : start->host.logical_cpus;
+    if (*threads > TMAC_POOL_MAX) *threads = TMAC_POOL_MAX;
+    return tmac_ok();
+}
+
+// The plan for this model. Without a usable database it is the built-in rule.
+static tmac_status make_plan(const tmac_start_options *options, const tmac_program *program,
+                             uint32_t threads, const tmac_start *start, tmac_plan *plan)
+{
+    tmac_input_set sets[TMAC_PLAN_ENTRIES];
+    uint32_t count;
+    TMAC_TRY(tmac_model_input_sets(&start->source, sets, &count));
+    tmac_db *db = NULL;
+    char path[TMAC_DB_PATH_BYTES];
+    tmac_status status = tmac_ok();
+    if (options->database || tmac_db_default_path(path).code == TMAC_OK)
+        status = tmac_db_open(options->database, TMAC_DB_READ, &db);
+    if (status.code == TMAC_OK)
+        status = tmac_db_plan(db, &start->host, sets, count, threads, start->isa, plan);
+    tmac_db_close(db);
+    if (status.code == TMAC_OK || options->database) return status;
+    fprintf(stderr, "%s: warning: %s; going on without measurements\n", program->name,
+            status.message);
+    return tmac_db_plan(NULL, &start->host, sets, count, threads, start->isa, plan);
+}
+
+static tmac_status make_tokenizer(const char *model, const char *tokenizer, tmac_start *start)
+{
+    const tmac_vocabulary *vocabulary = &start->source.vocabulary;
+    if (vocabulary->size == 0)
+        return tmac_fail(TMAC_USAGE, "%s: the file has no vocabulary; give one with -z FILE",
+                         model);
+    if (vocabulary->size > start->source.vocab)
+        return tmac_fail(TMAC_BAD_FILE, "%s: %u pieces, but the model knows %u tokens",
+                         tokenizer ? tokenizer : model, vocabulary->size, start->source.vocab);
+    tmac_status status = tmac_tokenizer_new(vocabulary, &start->tokenizer);
+    return status.code == TMAC_OK ? status
+                                  : tmac_prefix(status, "%s", tokenizer ? tokenizer : model);
+}
+
+static tmac_status open_all(const char *model, const tmac_start_options *options,
+                            const tmac_program *program, tmac_start *start)
+{
+    tmac_open_options open = {0};
+    uint32_t threads = 1;
+    TMAC_TRY(check_options(options, &open, &threads, start));
+    TMAC_TRY(tmac_source_open(model, &open, &start->source));
+    if (start->batch > start->source.context) start->batch = start->source.context;
+    TMAC_TRY(make_tokenizer(model, options->tokenizer, start));
+    tmac_plan plan;
+    TMAC_TRY(make_plan(options, program, threads, start, &plan));
+    TMAC_TRY(tmac_pool_new(threads, &start->pool));
+    const tmac_model_options model_options = {start->pool, &plan, start->isa, start->batch};
+    return tmac_model_new(&start->source, &model_options, &start->model);
+}
+
+tmac_status tmac_start_open(const char *model, const tmac_start_options *options,
+                            const tmac_program *program, tmac_start *start)
+{
+    memset(start, 0, sizeof *start);
+    tmac_status status = open_all(model, options, program, start);
+    if (status.code != TMAC_OK) tmac_start_close(start);
+    return status;
+}
+
+tmac_status tmac_start_session(tmac_start *start, uint32_t capacity)
+{
+    return tmac_session_new(start->model, capacity, start->kv, &start->session);
+}
+
+void tmac_start_close(tmac_start *start)
+{
+    tmac_session_free(start->session);
+    tmac_model_free(start->model);
+    tmac_pool_free(start->pool);
+    tmac_tokenizer_free(start->tokenizer);
+    tmac_source_close(&start->source);
+    memset(start, 0, sizeof *start);
+}
+
+tmac_status tmac_start_encode(const tmac_start *start, const char *text, size_t bytes,
+                              uint32_t **tokens, size_t *count)
+{
+    TMAC_TRY(tmac_tokenizer_encode(start->tokenizer, text, bytes, tokens, count));
+    const int32_t bos = tmac_tokenizer_bos(start->tokenizer);
+    if (*count && !start->source.vocabulary.add_bos) return tmac_ok();
+    if (bos < 0 && *count) return tmac_ok();
+    uint32_t *longer = bos < 0 ? NULL : realloc(*tokens, (*count + 1) * sizeof **tokens);
+    if (!longer) {
+        free(*tokens);
+        *tokens = NULL;
+        if (bos < 0)
+            return tmac_fail(TMAC_USAGE, "the vocabulary has no BOS token: a text is needed");
+        return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for %zu tokens", *count);
+    }
+    memmove(longer + 1, longer, *count * sizeof *longer);
+    longer[0] = (uint32_t)bos;
+    *tokens = longer;
+    ++*count;
+    return tmac_ok();
+}
+
+tmac_status tmac_start_decode(tmac_start *start, const uint32_t *tokens, uint32_t first,
+                              uint32_t count, bool every, const float **logits)
+{
+    tmac_batch_item items[BATCH_MAX];
+    for (uint32_t i = 0; i < count; i++)
+        items[i] = (tmac_batch_item){start->session, tokens[first + i], first + i,
+                                     logits && (every || i + 1 == count)};
+    return tmac_decode(start->model, items, count, logits);
+}

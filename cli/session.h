@@ -1,0 +1,92 @@
+// What the programs that run a model share: their common options and everything between a file name and a session that
+// is ready to decode.
+#ifndef TMAC_CLI_SESSION_H
+#define TMAC_CLI_SESSION_H
+
+#include "base/host.h"
+#include "base/options.h"
+#include "convert/convert.h"
+#include "runtime/tmac.h"
+
+// Strings as the user wrote them; NULL or 0: the default.
+typedef struct tmac_start_options {
+    const char *tokenizer, *bit_order, *database, *isa, *kv;
+    uint64_t threads;
+    uint64_t batch; // tokens per decode call
+} tmac_start_options;
+
+// The rows of an option table that fill in `options`, a tmac_start_options.
+#define TMAC_START_ROWS(options)                                                                   \
+    {'z',                                                                                          \
+     "tokenizer",                                                                                  \
+     TMAC_OPTION_STRING,                                                                           \
+     &(options).tokenizer,                                                                         \
+     "FILE",                                                                                       \
+     "take the vocabulary from FILE (llama2.c tokenizer, GGUF or TM2) instead of the model's "     \
+     "own"},                                                                                       \
+        {'j',                                                                                      \
+         "threads",                                                                                \
+         TMAC_OPTION_UNSIGNED,                                                                     \
+         &(options).threads,                                                                       \
+         "N",                                                                                      \
+         "threads (default: the processors this process may use)"},                                \
+        {0,                                                                                        \
+         "kv",                                                                                     \
+         TMAC_OPTION_STRING,                                                                       \
+         &(options).kv,                                                                            \
+         "TYPE",                                                                                   \
+         "numbers in the KV cache: f16 (default) or f32"},                                         \
+        {0,                                                                                        \
+         "bit-order",                                                                              \
+         TMAC_OPTION_STRING,                                                                       \
+         &(options).bit_order,                                                                     \
+         "ORDER",                                                                                  \
+         "msb or lsb: the order of codes in a bitllama2.c file, which does not tell"},             \
+        {0,                                                                                        \
+         "db",                                                                                     \
+         TMAC_OPTION_STRING,                                                                       \
+         &(options).database,                                                                      \
+         "FILE",                                                                                   \
+         "tuning database (default: $TMAC_DB, else $XDG_DATA_HOME/tmac/tune.db)"},                 \
+        {0,                                                                                        \
+         "isa",                                                                                    \
+         TMAC_OPTION_STRING,                                                                       \
+         &(options).isa,                                                                           \
+         "NAME",                                                                                   \
+         "use no instruction set wider than NAME"},                                                \
+    {                                                                                              \
+        0, "batch", TMAC_OPTION_UNSIGNED, &(options).batch, "N",                                   \
+            "prompt tokens multiplied at once (default 128); changes speed, never results"         \
+    }
+
+typedef struct tmac_start {
+    tmac_source source;
+    tmac_tokenizer *tokenizer;
+    tmac_host host;
+    tmac_isa_set isa; // what may be used: verified, and within --isa
+    uint32_t batch;   // tokens per decode call
+    tmac_kv kv;
+    tmac_pool *pool;
+    tmac_model *model;
+    tmac_session *session; // made by tmac_start_session
+} tmac_start;
+
+// Opens the model file, its vocabulary, the pool and the model, with the plan that the database gives. What goes wrong
+// with a database that nobody asked for by name is a warning on standard error. On failure nothing is owned.
+tmac_status tmac_start_open(const char *model, const tmac_start_options *options,
+                            const tmac_program *program, tmac_start *start);
+
+// A session with room for `capacity` positions.
+tmac_status tmac_start_session(tmac_start *start, uint32_t capacity);
+void tmac_start_close(tmac_start *start);
+
+// BOS, where the vocabulary wants it or the text is empty, and the tokens of the text. The caller frees *tokens.
+tmac_status tmac_start_encode(const tmac_start *start, const char *text, size_t bytes,
+                              uint32_t **tokens, size_t *count);
+
+// Decodes tokens [first, first + count) of a text from position `first` on; at most start->batch of them. logits: as
+// tmac_decode, a row for every token (every = true) or for the last one; NULL when not wanted.
+tmac_status tmac_start_decode(tmac_start *start, const uint32_t *tokens, uint32_t first,
+                              uint32_t count, bool every, const float **logits);
+
+#endif

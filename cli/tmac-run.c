@@ -1,0 +1,209 @@
+// tmac-run: a prompt and what a model makes of it.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "cli/session.h"
+#include "cli/stats.h"
+
+enum { PROMPT_MAX = 1 << 30 };
+
+static tmac_start_options start_options;
+static uint64_t positions, top_k, seed = 1;
+static float temperature = 1.0f, top_p = 0.9f;
+static const char *prompt = "";
+static bool stats_wanted, json_wanted, quiet;
+
+static const tmac_option options[] = {
+    {'i', "prompt", TMAC_OPTION_STRING, &prompt, "TEXT",
+     "the text to continue; - reads standard input (default: none, BOS alone)"},
+    {'n', "tokens", TMAC_OPTION_UNSIGNED, &positions, "N",
+     "positions to compute, BOS and prompt included (default, and 0: the model's context)"},
+    {'t', "temperature", TMAC_OPTION_FLOAT, &temperature, "T",
+     "0 always takes the likeliest token; higher is more random (default 1)"},
+    {'p', "top-p", TMAC_OPTION_FLOAT, &top_p, "P",
+     "draw from the likeliest tokens that have this share of probability (default 0.9; 1: all)"},
+    {'k', "top-k", TMAC_OPTION_UNSIGNED, &top_k, "K",
+     "draw from the K likeliest tokens (default, and 0: all)"},
+    {'s', "seed", TMAC_OPTION_UNSIGNED, &seed, "SEED",
+     "seed of the random choice; one seed gives one text (default 1)"},
+    TMAC_START_ROWS(start_options),
+    {0, "stats", TMAC_OPTION_FLAG, &stats_wanted, NULL,
+     "report on standard error where time and memory went, and the SHA-256 of all logits used"},
+    {0, "json", TMAC_OPTION_FLAG, &json_wanted, NULL,
+     "with --stats: one JSON object as the last line of standard error"},
+    {'q', "quiet", TMAC_OPTION_FLAG, &quiet, NULL, "no report of speed and kernels"},
+    {0}};
+
+static const tmac_program program = {
+    .name = "tmac-run",
+    .purpose = "Prints a prompt and its continuation by a model.",
+    .operands = "MODEL",
+    .operands_max = 1,
+    .details =
+        "MODEL is a TM2, llama2.c, bitllama2.c or GGUF file. '--isa list' prints the instruction\n"
+        "sets that were verified on this host and exits. See tmac-run(1).",
+    .options = options,
+};
+
+static int list_isa(void)
+{
+    const tmac_isa_set verified = tmac_isa_verified();
+    for (int isa = 0; isa < TMAC_ISA_COUNT; isa++)
+        if (tmac_isa_has(verified, (tmac_isa)isa)) puts(tmac_isa_name((tmac_isa)isa));
+    return fflush(stdout)
+               ? tmac_report(&program, tmac_fail(TMAC_IO, "cannot write: %s", strerror(errno)))
+               : 0;
+}
+
+// What generation carries from token to token.
+typedef struct generation {
+    tmac_start *start;
+    tmac_sampler *sampler;
+    tmac_stats stats;
+    uint32_t *tokens; // BOS, prompt, continuation: room for one more than `limit`
+    uint32_t count;   // of the prompt, with BOS
+    uint32_t limit;   // positions to compute
+    bool printed;     // any piece
+    tmac_utf8_stream utf8;
+} generation;
+
+// Streams the text of a token, whole characters only.
+static tmac_status print_token(generation *run, uint32_t token)
+{
+    size_t bytes;
+    const char *piece = tmac_tokenizer_piece(run->start->tokenizer, token, !run->printed, &bytes);
+    run->printed = true;
+    while (bytes) {
+        char out[256 + 4];
+        const size_t part = bytes < 256 ? bytes : 256;
+        fwrite(out, 1, tmac_utf8_feed(&run->utf8, piece, part, out), stdout);
+        piece += part;
+        bytes -= part;
+    }
+    if (fflush(stdout)) return tmac_fail(TMAC_IO, "cannot write: %s", strerror(errno));
+    return tmac_ok();
+}
+
+static tmac_status read_prompt(generation *run, uint32_t context)
+{
+    char *text = NULL;
+    size_t bytes = strlen(prompt), count;
+    if (strcmp(prompt, "-") == 0) TMAC_TRY(tmac_read_stream(stdin, PROMPT_MAX, &text, &bytes));
+    uint32_t *tokens;
+    tmac_status status =
+        tmac_start_encode(run->start, text ? text : prompt, bytes, &tokens, &count);
+    free(text);
+    if (status.code != TMAC_OK) return status;
+    run->limit = positions == 0 || positions > context ? context : (uint32_t)positions;
+    const size_t room = (count > run->limit ? count : run->limit) + (size_t)1;
+    run->tokens = count <= context ? realloc(tokens, room * sizeof *tokens) : NULL;
+    if (!run->tokens) {
+        free(tokens);
+        if (count <= context)
+            return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for %zu tokens", room);
+        return tmac_fail(TMAC_UNSUPPORTED,
+                         "the prompt has %zu tokens, but the model's context holds %u", count,
+                         context);
+    }
+    run->count = (uint32_t)count;
+    return tmac_ok();
+}
+
+// Decodes the prompt in batches and prints it. *logits is the row after its last token.
+static tmac_status decode_prompt(generation *run, const float **logits)
+{
+    // As many pieces as positions are printed, so that a prompt can be longer than what is asked for.
+    const uint32_t bos = (uint32_t)tmac_tokenizer_bos(run->start->tokenizer);
+    const uint32_t first = run->tokens[0] == bos;
+    for (uint32_t i = first; i < run->count && i < run->limit + first; i++)
+        TMAC_TRY(print_token(run, run->tokens[i]));
+    if (run->count > run->limit) return tmac_ok();
+    const uint64_t started = tmac_now_ns();
+    for (uint32_t at = 0; at < run->count;) {
+        const uint32_t left = run->count - at;
+        const uint32_t part = left < run->start->batch ? left : run->start->batch;
+        TMAC_TRY(tmac_start_decode(run->start, run->tokens, at, part, false,
+                                   part == left ? logits : NULL));
+        at += part;
+    }
+    run->stats.prompt_tokens = run->count;
+    run->stats.prompt_ns = tmac_now_ns() - started;
+    return tmac_ok();
+}
+
+static tmac_status continue_text(generation *run, const float *logits)
+{
+    const int32_t bos = tmac_tokenizer_bos(run->start->tokenizer);
+    const int32_t eos = tmac_tokenizer_eos(run->start->tokenizer);
+    const size_t row_bytes = tmac_model_vocab(run->start->model) * sizeof *logits;
+    const uint64_t started = tmac_now_ns();
+    tmac_status status = tmac_ok();
+    for (uint32_t at = run->count; at <= run->limit; at++) {
+        if (run->stats.hashing) tmac_hash_add(&run->stats.logits, logits, row_bytes);
+        const uint32_t token = tmac_sample(run->sampler, logits);
+        run->stats.generated_tokens++;
+        if ((int32_t)token == bos || (int32_t)token == eos) break;
+        run->tokens[at] = token;
+        status = print_token(run, token);
+        if (status.code != TMAC_OK || at == run->limit) break;
+        status = tmac_start_decode(run->start, run->tokens, at, 1, false, &logits);
+        if (status.code != TMAC_OK) break;
+        run->stats.decode_calls++;
+    }
+    run->stats.decode_ns = tmac_now_ns() - started;
+    return status;
+}
+
+static tmac_status generate(generation *run)
+{
+    if (top_k > UINT32_MAX) top_k = 0; // more than any vocabulary: all
+    const tmac_sampler_options how = {temperature, top_p, (uint32_t)top_k, seed};
+    TMAC_TRY(tmac_sampler_new(tmac_model_vocab(run->start->model), &how, &run->sampler));
+    TMAC_TRY(read_prompt(run, tmac_model_context(run->start->model)));
+    TMAC_TRY(tmac_start_session(run->start, run->limit));
+    run->stats.hashing = stats_wanted || json_wanted;
+    tmac_hash_begin(&run->stats.logits);
+    const float *logits = NULL;
+    TMAC_TRY(decode_prompt(run, &logits));
+    if (logits) TMAC_TRY(continue_text(run, logits));
+
+    char rest[4];
+    fwrite(rest, 1, tmac_utf8_flush(&run->utf8, rest), stdout);
+    putchar('\n');
+    if (fflush(stdout)) return tmac_fail(TMAC_IO, "cannot write: %s", strerror(errno));
+    return tmac_ok();
+}
+
+static tmac_status report(generation *run)
+{
+    if (!quiet) tmac_stats_print(&program, &run->stats, run->start);
+    if (json_wanted) return tmac_stats_print_json(&run->stats, run->start);
+    if (stats_wanted) tmac_stats_print_details(&program, &run->stats, run->start);
+    return tmac_ok();
+}
+
+int main(int argc, char **argv)
+{
+    char **operands;
+    size_t operand_count;
+    tmac_options_parse(&program, argc, argv, &operands, &operand_count);
+    if (start_options.isa && strcmp(start_options.isa, "list") == 0) return list_isa();
+    if (operand_count == 0)
+        return tmac_report(&program,
+                           tmac_fail(TMAC_USAGE, "missing operand: expected MODEL; try '%s --help'",
+                                     program.name));
+    tmac_start start;
+    tmac_status status = tmac_start_open(operands[0], &start_options, &program, &start);
+    if (status.code != TMAC_OK) return tmac_report(&program, status);
+    generation run = {.start = &start};
+    status = generate(&run);
+    if (status.code == TMAC_OK) status = report(&run);
+    free(run.tokens);
+    tmac_sampler_free(run.sampler);
+    tmac_start_close(&start);
+    return tmac_report(&program, status);
+}
