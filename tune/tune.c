@@ -29,7 +29,7 @@ static const struct {
     uint32_t rounds_min, rounds_max;
     uint32_t prefill_layouts; // that enter the larger buckets, besides the incumbent's
 } spending[] = {
-    [TMAC_RIGOR_QUICK] = {10, 1500000, 5, 15, 2},
+    [TMAC_RIGOR_QUICK] = {10, 800000, 5, 15, 2},
     [TMAC_RIGOR_MEASURE] = {70, 4000000, 9, 48, 4},
 };
 
