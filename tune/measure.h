@@ -92,7 +92,8 @@ typedef struct tmac_rounds {
     void *context;
 } tmac_rounds;
 
-// Measures the contenders against each other: three rounds at least, whatever the deadline.
+// Measures the contenders against each other: three rounds at least, or none when these
+// would not fit the session.
 tmac_status tmac_compete(tmac_workbench *bench, tmac_contender *contenders, uint32_t count,
                          const tmac_rounds *rounds);
 

@@ -361,6 +361,7 @@ static tmac_status measure_problem(session *s, uint32_t set_index, uint32_t buck
     tmac_rounds rounds = {.sample_ns = spending[s->rigor].sample_ns,
                           .deadline_ns =
                               now + (uint64_t)((double)(s->deadline - now) * (of < 1 ? of : 1)),
+                          .time_up_ns = s->deadline,
                           .rounds_min = spending[s->rigor].rounds_min,
                           .rounds_max = spending[s->rigor].rounds_max,
                           .random = &s->random,
