@@ -38,7 +38,7 @@ tmac_status tmac_map_open(const char *path, tmac_map *map)
 
 void tmac_map_close(tmac_map *map)
 {
-    if (map->data) munmap((void *)(uintptr_t)map->data, map->bytes);
+    if (map->data) munmap((void *)map->data, map->bytes);
     memset(map, 0, sizeof *map);
 }
 

@@ -59,25 +59,23 @@ static void print_synopsis(const tmac_program *program)
     printf("%s%s\n", program->operands[0] ? " " : "", program->operands);
 }
 
-// Prints a sentence from HELP_COLUMN on, broken between words. `column` is where the cursor is.
-static void print_wrapped(const char *text, int column)
+// Prints a line from column `from` on, broken between words where it would be too long.
+static void print_wrapped(const char *text, size_t length, int from)
 {
-    if (column + 2 > HELP_COLUMN) {
-        putchar('\n');
-        column = 0;
-    }
-    printf("%*s", HELP_COLUMN - column, "");
-    column = HELP_COLUMN;
-    while (*text) {
-        int word = (int)strcspn(text, " ");
-        if (column > HELP_COLUMN && column + 1 + word > LINE_COLUMNS) {
-            printf("\n%*s", HELP_COLUMN, "");
-            column = HELP_COLUMN;
+    int column = from;
+    const char *const end = text + length;
+    while (text < end) {
+        // Blanks belong to the word that follows them, so that what is aligned stays aligned.
+        size_t word = strspn(text, " ");
+        word += strcspn(text + word, " \n");
+        if (column > from && column + (int)word > LINE_COLUMNS) {
+            printf("\n%*s", from, "");
+            column = from;
+            while (*text == ' ')
+                text++, word--;
         }
-        column += printf("%s%.*s", column > HELP_COLUMN ? " " : "", word, text);
+        column += printf("%.*s", (int)word, text);
         text += word;
-        while (*text == ' ')
-            text++;
     }
     putchar('\n');
 }
@@ -87,7 +85,12 @@ static void print_option(char short_name, const char *long_name, const char *arg
 {
     int column = short_name ? printf("  -%c, ", short_name) : printf("      ");
     column += printf("--%s%s%s", long_name, argument ? " " : "", argument ? argument : "");
-    print_wrapped(help, column);
+    if (column + 2 > HELP_COLUMN) {
+        putchar('\n');
+        column = 0;
+    }
+    printf("%*s", HELP_COLUMN - column, "");
+    print_wrapped(help, strlen(help), HELP_COLUMN);
 }
 
 static void print_help(const tmac_program *program)
@@ -98,7 +101,13 @@ static void print_help(const tmac_program *program)
         print_option(option->short_name, option->long_name, option->argument, option->help);
     print_option(0, "help", NULL, "show this help and exit");
     print_option(0, "version", NULL, "show the version and exit");
-    if (program->details) printf("\n%s\n", program->details);
+    if (!program->details) return;
+    putchar('\n');
+    for (const char *line = program->details; *line; line += *line == '\n') {
+        const size_t length = strcspn(line, "\n");
+        print_wrapped(line, length, 0);
+        line += length;
+    }
 }
 
 // What was printed has reached its destination, or the program fails.

@@ -144,10 +144,12 @@ static tmac_status write_pieces(const tmac_tokenizer *tokenizer, const char *tex
         const size_t word = at;
         for (; at < bytes && isdigit((unsigned char)text[at]) && id < UINT32_MAX; at++)
             id = 10 * id + (uint64_t)(text[at] - '0');
-        if (at == word || id >= tmac_tokenizer_size(tokenizer))
+        const bool ends = at == bytes || isspace((unsigned char)text[at]) || text[at] == ',';
+        if (at == word || !ends || id >= tmac_tokenizer_size(tokenizer))
             return tmac_fail(TMAC_BAD_FILE,
-                             "'%.20s' at byte %zu of the input is no token id below %u",
-                             text + word, word, tmac_tokenizer_size(tokenizer));
+                             "'%.*s' at byte %zu of the input is no token id below %u",
+                             (int)strcspn(text + word, " \t\r\n,"), text + word, word,
+                             tmac_tokenizer_size(tokenizer));
         if ((int32_t)id == tmac_tokenizer_bos(tokenizer)) {
             first = true;
             continue;

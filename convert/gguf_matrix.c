@@ -4,7 +4,7 @@
 
 #include "convert/bytes.h"
 #include "convert/gguf_model.h"
-#include "convert/half.h"
+#include "runtime/half.h"
 #include "convert/neutral.h"
 #include "convert/ternary.h"
 

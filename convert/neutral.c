@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 #include "convert/bytes.h"
-#include "convert/half.h"
+#include "runtime/half.h"
 
 // Owned memory is a list of blocks; each starts with a header of one cache line, so that what follows is aligned.
 typedef struct block {

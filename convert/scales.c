@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "convert/half.h"
+#include "runtime/half.h"
 #include "convert/neutral.h"
 #include "convert/ternary.h"
 

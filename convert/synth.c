@@ -14,7 +14,7 @@
 
 #include "base/random.h"
 #include "convert/convert.h"
-#include "convert/half.h"
+#include "runtime/half.h"
 #include "convert/neutral.h"
 #include "convert/readers.h"
 

@@ -9,10 +9,10 @@
 
 #include "base/progress.h"
 #include "convert/bytes.h"
-#include "convert/half.h"
 #include "convert/readers.h"
 #include "convert/ternary.h"
 #include "convert/tm2.h"
+#include "runtime/half.h"
 
 enum { HEADER_FIELDS = 4, NAME_BYTES = TMAC_TM2_NAME + 8 };
 
@@ -37,9 +37,10 @@ static tmac_status walk_tensor(const tmac_source *source, uint64_t end, tmac_sta
     bool may_be_ternary =
         shape.part >= 0 || kind == TMAC_STACKED_EMBEDDING || kind == TMAC_STACKED_HEAD;
     if (flag > (may_be_ternary ? 1 : 0))
-        return tmac_fail(TMAC_BAD_FILE,
-                         "the flag of tensor %s is %u: damaged, or not in llama order", shape.name,
-                         flag);
+        return tmac_fail(
+            TMAC_BAD_FILE,
+            "the flag of tensor %s is %u: truncated download, damaged, or not in llama order",
+            shape.name, flag);
     tensor->ternary = flag == 1;
     if (tensor->ternary) {
         if (end - *at < 8 || tmac_load_u32(data + *at) != shape.rows ||

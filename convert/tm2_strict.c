@@ -1,5 +1,5 @@
 // Whether a TM2 body alone can express a model. The rules mirror what a reader of a body assumes (convert/tm2.c).
-#include "convert/half.h"
+#include "runtime/half.h"
 #include "convert/neutral.h"
 #include "convert/tm2.h"
 #include "convert/tm2_write.h"

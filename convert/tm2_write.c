@@ -12,7 +12,7 @@
 #include "base/version.h"
 #include "convert/bytes.h"
 #include "convert/convert.h"
-#include "convert/half.h"
+#include "runtime/half.h"
 #include "convert/tm2.h"
 #include "convert/tm2_write.h"
 

@@ -1,5 +1,6 @@
 #include "runtime/tmac.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,6 +67,7 @@ static void measure_needs(tmac_model *model)
     for (uint32_t i = 0; i < model->resolved_count; i++) {
         const tmac_resolved *resolved = &model->resolved[i];
         const tmac_input_set *set = &resolved->set;
+        assert(set->group > 0); // tmac_source_check saw to it
         size_t groups = (set->columns + set->group - 1) / set->group;
         size_t sums = (size_t)tokens * groups * resolved->layout->row_tile;
         if (sums > model->sums_room) model->sums_room = sums;
@@ -148,6 +150,7 @@ static void make_turns(tmac_model *model)
 {
     const tmac_source *source = model->source;
     uint32_t pairs = source->rope_dims / 2;
+    assert(model->turns);
     for (uint32_t i = 0; i < pairs; i++) {
         double frequency = tmac_pow((double)source->rope_theta, -2.0 * i / source->rope_dims);
         for (uint32_t p = 0; p < source->context; p++) {

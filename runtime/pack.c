@@ -2,6 +2,7 @@
 //
 // All tiles of all layers lie in one arena of huge pages, in the order in which a token reads them. Packing is done
 // tile by tile on all workers, each with one tile's rows unpacked at a time, so a model never exists unpacked.
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -212,12 +213,14 @@ static tmac_status add_job(pack_jobs *jobs, const tmac_matrix *matrix, tmac_line
 static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
                              tmac_residency residency, pack_jobs *jobs)
 {
-    uint32_t first[TMAC_SET_MATRICES + 1];
+    uint32_t first[TMAC_SET_MATRICES + 1] = {0};
     tmac_step *step = matrices->step;
+    assert(step && matrices->count > 0);
     step->sets = tmac_partition(matrices->matrix, matrices->count, first);
     for (uint32_t s = 0; s < step->sets; s++) {
         const tmac_matrix *const *members = &matrices->matrix[first[s]];
         tmac_linear_set *set = &step->set[s];
+        assert(members[0]);
         set->matrices = first[s + 1] - first[s];
         set->columns = members[0]->columns;
         set->group = members[0]->group;
@@ -233,6 +236,7 @@ static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
         }
         for (uint32_t i = 0; i < set->matrices; i++) {
             const tmac_layout *layout = set->resolved ? set->resolved->layout : NULL;
+            assert(members[i]);
             TMAC_TRY(add_job(jobs, members[i], &set->linear[i], layout));
             set->tile_count += layout ? set->linear[i].tile_count : members[i]->rows;
         }
@@ -244,7 +248,7 @@ static void pack_unit(const pack_job *job, uint64_t unit, int8_t *rows)
 {
     const tmac_matrix *matrix = job->matrix;
     if (!job->layout) {
-        float *to = (float *)(uintptr_t)job->linear->weights + (size_t)unit * matrix->columns;
+        float *to = (float *)job->linear->weights + (size_t)unit * matrix->columns;
         matrix->read_float(matrix, (uint32_t)unit, 1, to);
         return;
     }
@@ -253,7 +257,7 @@ static void pack_unit(const pack_job *job, uint64_t unit, int8_t *rows)
     uint32_t count = matrix->rows - first;
     if (count > job->layout->row_tile) count = job->layout->row_tile;
     matrix->read_ternary(matrix, first, count, rows);
-    uint8_t *tile = (uint8_t *)(uintptr_t)job->linear->tiles + (size_t)unit * job->unit_bytes;
+    uint8_t *tile = (uint8_t *)job->linear->tiles + (size_t)unit * job->unit_bytes;
     job->layout->pack_tile(&shape, rows, count, tile);
 }
 

@@ -23,7 +23,7 @@ tmac_status tmac_session_new(tmac_model *model, uint32_t capacity, tmac_kv kv, t
     size_t positions = tmac_round_up(capacity, TMAC_KEY_BLOCK);
     size_t heads = (size_t)source->layer_count * source->kv_heads, bytes;
     session->key_bytes = session->value_bytes = positions * source->head_dim * element;
-    tmac_status status = tmac_ok();
+    tmac_status status;
     if (!tmac_size_multiply(2 * session->key_bytes, heads, &bytes))
         status = tmac_fail(TMAC_OUT_OF_MEMORY,
                            "a KV cache of %u positions does not fit the address space", capacity);

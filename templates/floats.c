@@ -46,11 +46,11 @@ static void rms_norm(const float *x, const float *weight, uint32_t n, float epsi
         lanes v = lanes_load_part(x + whole, rest);
         squares = lanes_fma(v, v, squares);
     }
-    lanes factor = lanes_set(1.0f / sqrtf(lanes_sum(squares) / (float)n + epsilon));
+    lanes size = lanes_set(sqrtf(lanes_sum(squares) / (float)n + epsilon));
     for (uint32_t i = 0; i < whole; i += 16)
-        lanes_store(out + i, lanes_multiply(lanes_multiply(lanes_load(x + i), factor), lanes_load(weight + i)));
+        lanes_store(out + i, lanes_multiply(lanes_divide(lanes_load(x + i), size), lanes_load(weight + i)));
     if (rest) {
-        lanes v = lanes_multiply(lanes_load_part(x + whole, rest), factor);
+        lanes v = lanes_divide(lanes_load_part(x + whole, rest), size);
         lanes_store_part(out + whole, lanes_multiply(v, lanes_load_part(weight + whole, rest)), rest);
     }
 }
