@@ -147,6 +147,9 @@ bool tmac_db_faster(const tmac_db_figure *a, const tmac_db_figure *b);
 tmac_status tmac_db_plan(const tmac_db *db, const tmac_host *host, const tmac_input_set *sets,
                          uint32_t count, uint32_t threads, tmac_isa_set isa, tmac_plan *plan);
 
+// The newest bandwidth that a run of this many threads recorded for a host; 0 when none did.
+uint64_t tmac_db_bandwidth(const tmac_db *db, const tmac_db_name *host, uint32_t threads);
+
 // -------------------------------------------------------------------------------------------------------- inventory
 
 typedef struct tmac_db_kind {

@@ -10,6 +10,7 @@
 #include "db/store.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -195,17 +196,17 @@ static const char *choose_layout(const figures *list, const char *incumbent)
 
 // ------------------------------------------------------------------------------------------------------------ rungs
 
-// The newest bandwidth measured by this many threads on a host; 0 when it is not known.
-static uint64_t bandwidth_of(const tmac_db *db, const char *host, uint32_t threads)
+uint64_t tmac_db_bandwidth(const tmac_db *db, const tmac_db_name *host, uint32_t threads)
 {
     sqlite3_stmt *q;
     uint64_t bandwidth = 0;
+    if (!db->sqlite) return 0;
     tmac_status status = tmac_store_prepare(db,
                                             "SELECT bandwidth FROM run WHERE host=? AND threads=? "
                                             "AND bandwidth>0 ORDER BY started DESC LIMIT 1",
                                             &q);
     if (status.code != TMAC_OK) return 0;
-    sqlite3_bind_text(q, 1, host, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(q, 1, host->hex, -1, SQLITE_TRANSIENT);
     sqlite3_bind_int64(q, 2, threads);
     if (sqlite3_step(q) == SQLITE_ROW) bandwidth = (uint64_t)sqlite3_column_int64(q, 0);
     sqlite3_finalize(q);
@@ -224,7 +225,10 @@ typedef struct lookup {
 
 static bool same_bandwidth(const lookup *l, const char *host)
 {
-    double theirs = (double)bandwidth_of(l->db, host, l->threads), ours = (double)l->bandwidth;
+    tmac_db_name name;
+    snprintf(name.hex, sizeof name.hex, "%s", host);
+    double theirs = (double)tmac_db_bandwidth(l->db, &name, l->threads),
+           ours = (double)l->bandwidth;
     return theirs > 0 && ours > 0 && theirs <= ours * bandwidth_ratio &&
            ours <= theirs * bandwidth_ratio;
 }
@@ -322,7 +326,7 @@ tmac_status tmac_db_plan(const tmac_db *db, const tmac_host *host, const tmac_in
     lookup l = {.db = db, .threads = threads, .isa = isa};
     TMAC_TRY(tmac_host_name(host, &l.self));
     tmac_host_record(host, &l.host);
-    l.bandwidth = bandwidth_of(db, l.self.hex, threads);
+    l.bandwidth = tmac_db_bandwidth(db, &l.self, threads);
     for (uint32_t i = 0; i < plan->entry_count; i++)
         TMAC_TRY(plan_entry(&l, &plan->entries[i]));
     return tmac_ok();

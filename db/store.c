@@ -219,7 +219,7 @@ static tmac_status check_identity(const tmac_db *db, int64_t *version)
         return tmac_fail(TMAC_BAD_FILE,
                          "%s: an SQLite file, but no tuning database of tmac; left as it is",
                          db->path);
-    if (*version > TMAC_DB_SCHEMA || *version < 1)
+    if (*version > TMAC_DB_SCHEMA || *version < 0)
         return tmac_fail(
             TMAC_UNSUPPORTED,
             "%s: written by a newer tmac (schema %lld, this program knows %d); use that one, or "

@@ -18,7 +18,7 @@ variants.isas = {
 variants.layouts = {
     { family = "mad2", code_length = 16, rows = { 16, 32, 64, 128 } },
     { family = "lut5", code_length = 5,  rows = { 64, 128, 256, 512 } },
-    { family = "lut2", code_length = 4,  rows = { 32, 64, 128 } },
+    { family = "lut2", code_length = 4,  rows = { 32, 64 } },
 }
 
 -- Kernels: template templates/FAMILY_ISA.c; one kernel per combination of each line's axes, named
@@ -34,9 +34,8 @@ variants.kernels = {
     { family = "mad2", isa = "scalar", preparation = "bytes16",
       axes = { { rows = { 16, 32, 64, 128 }, tokens = { 1 }, prefetch = { 0 } } } },
     { family = "mad2", isa = "avx2", preparation = "bytes16",
-      axes = { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = ahead },
-               { rows = { 16 }, tokens = { 4 }, prefetch = { 0, 4096 } },
-               { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
+      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = ahead },
+               { rows = { 16 }, tokens = { 2, 3 }, prefetch = { 0, 4096 } } } },
     { family = "mad2", isa = "avx512vnni", preparation = "bytes16",
       axes = { { rows = { 16, 32, 64, 128 }, tokens = { 1 }, prefetch = ahead },
                { rows = { 32, 64 }, tokens = { 4 }, prefetch = { 0, 8192 } },
@@ -50,10 +49,10 @@ variants.kernels = {
                { rows = { 128 }, tokens = { 2 }, prefetch = { 0, 8192 } },
                { rows = { 64 }, tokens = { 4 }, prefetch = { 0 } } } },
     { family = "lut2", isa = "scalar", preparation = "lut2",
-      axes = { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = { 0 } } } },
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0 } } } },
     { family = "lut2", isa = "avx2", preparation = "lut2",
-      axes = { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = { 0, 4096, 16384 } },
-               { rows = { 32 }, tokens = { 4 }, prefetch = { 0 } } } },
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = ahead },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
 }
 
 -- Plain units: a template rendered once per instruction set, without kernels: file NAME_ISA.c.

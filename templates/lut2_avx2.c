@@ -4,6 +4,8 @@
 // Bound: a sum is at most 2 * 128 = 256 in size and a code adds two of them to an int16, so 63 codes stay within
 // 63 * 2 * 256 = 32256. Segments of 63 codes are then widened into the int32 outputs, which stay in the first-level
 // cache.
+% part("part_keep_order")
+
 #include <immintrin.h>
 #include <string.h>
 
@@ -67,6 +69,8 @@ static inline void widen(int32_t *y, __m256i sums)
     _mm256_store_si256(at + 1, _mm256_add_epi32(_mm256_load_si256(at + 1), second));
 }
 
+% part("part_outputs_in_memory")
+
 %% kernel
 % local vectors = rows // 32
 % local function token(pointer, stride, n, offset)
@@ -88,6 +92,7 @@ static inline void ${name}_${count}(
     while (codes > 0) {
         const uint32_t segment = codes < SEGMENT ? codes : SEGMENT;
         codes -= segment;
+        leave_outputs_in_memory();
 % for v = 0, vectors - 1 do
 %     for n = 0, count - 1 do
         __m256i s${v}_${n} = _mm256_setzero_si256(), t${v}_${n} = _mm256_setzero_si256();

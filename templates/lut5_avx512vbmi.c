@@ -105,6 +105,8 @@ static inline void widen(int32_t *y, __m512i sums)
     _mm512_store_si512(y + 16, _mm512_add_epi32(_mm512_load_si512(y + 16), second));
 }
 
+% part("part_outputs_in_memory")
+
 %% kernel
 % local vectors = rows // 64
 % local function token(pointer, stride, n, offset)
@@ -126,6 +128,7 @@ static inline void ${name}_${count}(
     while (codes > 0) {
         const uint32_t segment = codes < SEGMENT ? codes : SEGMENT;
         codes -= segment;
+        leave_outputs_in_memory();
 % for v = 0, vectors - 1 do
 %     for n = 0, count - 1 do
         __m512i s${v}_${n} = _mm512_setzero_si512(), t${v}_${n} = _mm512_setzero_si512();

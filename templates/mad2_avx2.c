@@ -7,6 +7,8 @@
 // Bound: a pair is at most 2 * 2 * 128 = 512 in size and a block adds four of them to an int16, so 15 blocks stay within
 // 15 * 4 * 512 = 30720. Then vpmaddwd by one widens them to int32, which cannot overflow: w + 1 times q may pass 2^31 on
 // the way and wrap, but additions wrap exactly, and with the offset taken off the result is below 128 * K < 2^31 again.
+% part("part_keep_order")
+
 #include <immintrin.h>
 #include <string.h>
 
@@ -40,6 +42,8 @@ static inline void widen(int32_t *y, __m256i sums)
     _mm256_store_si256((__m256i *)y, _mm256_add_epi32(_mm256_load_si256((const __m256i *)y), wide));
 }
 
+% part("part_outputs_in_memory")
+
 %% kernel
 % local vectors = rows // 8
 % local function token(pointer, stride, n, offset)
@@ -67,6 +71,7 @@ static inline void ${name}_${count}(
     while (blocks > 0) {
         const uint32_t segment = blocks < SEGMENT ? blocks : SEGMENT;
         blocks -= segment;
+        leave_outputs_in_memory();
 % for v = 0, vectors - 1 do
 %     local names = {}
 %     for n = 0, count - 1 do names[#names + 1] = ("s%d_%d = _mm256_setzero_si256()"):format(v, n) end
@@ -76,11 +81,18 @@ static inline void ${name}_${count}(
 % for v = 0, vectors - 1 do
             const __m256i x${v} = _mm256_load_si256((const __m256i *)(w + ${32 * v}));
 %     if v % 2 == 0 then part("part_prefetch", { offset = 32 * v, indent = "            " }) end
-%     for f = 0, 3 do
+% end
+% -- Field by field, so that a broadcast is used by all rows and then forgotten: there are only 16 registers.
+% for f = 0, 3 do
+
+%     for v = 0, vectors - 1 do
 %         local shifted = f == 0 and "x" .. v or ("_mm256_srli_epi16(x%d, %d)"):format(v, 2 * f)
             const __m256i w${v}_${f} = _mm256_and_si256(${shifted}, three);
-%         for n = 0, count - 1 do
-            s${v}_${n} = _mm256_add_epi16(s${v}_${n}, _mm256_maddubs_epi16(w${v}_${f}, broadcast_four(${token("q", "stride", n, 4 * f)})));
+%     end
+%     for n = 0, count - 1 do
+            const __m256i q${n}_${f} = broadcast_four(${token("q", "stride", n, 4 * f)});
+%         for v = 0, vectors - 1 do
+            s${v}_${n} = _mm256_add_epi16(s${v}_${n}, _mm256_maddubs_epi16(w${v}_${f}, q${n}_${f}));
 %         end
 %     end
 % end

@@ -30,6 +30,8 @@ static inline int32_t sum_of(const uint8_t *sums)
     return sum;
 }
 
+% part("part_outputs_in_memory")
+
 %% kernel
 % local vectors = rows // 16
 % local masked = vectors * tokens <= 4
@@ -52,6 +54,7 @@ static inline void ${name}_1(
     while (blocks > 0) {
         const uint32_t segment = blocks < SEGMENT ? blocks : SEGMENT;
         blocks -= segment;
+        leave_outputs_in_memory();
 % for v = 0, vectors - 1 do
         __m512i s${v}_0 = _mm512_setzero_si512(), s${v}_1 = s${v}_0, s${v}_2 = s${v}_0, s${v}_3 = s${v}_0;
 % end

@@ -267,9 +267,9 @@ static void multiply_plainly(instance *in)
     }
 }
 
-// Prepares all tokens in `parts` parts, last part first. NULL or what went wrong.
-static const char *prepare_tokens(const tmac_kernel *kernel, const instance *in, uint32_t parts,
-                                  uint8_t *prepared, size_t stride)
+// Prepares all tokens in `parts` parts, last part first.
+static void prepare_tokens(const tmac_kernel *kernel, const instance *in, uint32_t parts,
+                           uint8_t *prepared, size_t stride)
 {
     for (uint32_t n = 0; n < in->p->tokens; n++) {
         const int8_t *q = (const int8_t *)in->q.data + (size_t)n * in->shape.columns;
@@ -277,7 +277,6 @@ static const char *prepare_tokens(const tmac_kernel *kernel, const instance *in,
             kernel->prepare(q, in->shape.columns, in->shape.group, prepared + n * stride, part,
                             parts);
     }
-    return NULL;
 }
 
 // The first kernel of the registry with the same preparation: plain C, if the table is in order.

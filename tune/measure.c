@@ -71,14 +71,21 @@ static uint64_t sample(tmac_workbench *bench, const tmac_kernel *kernel, uint32_
     return tmac_now_ns() - start;
 }
 
-// As many passes as fill sample_ns, by the first contender's pace; the first pass of each is not counted.
+// As many passes as fill sample_ns, by the first contender's pace; the first pass of each is not counted. 0 when the
+// rounds that nobody is spared would not end before time_up_ns: then nothing is measured, and the rule stands.
 static uint32_t warm_up(tmac_workbench *bench, const tmac_contender *contenders, uint32_t count,
-                        uint64_t sample_ns)
+                        const tmac_rounds *rounds)
 {
+    uint64_t once = sample(bench, contenders[0].kernel, 1, false);
+    uint64_t least = once > rounds->sample_ns ? once : rounds->sample_ns;
+    uint64_t now = tmac_now_ns();
+    if (now >= rounds->time_up_ns ||
+        (double)least * count * DROP_AFTER > (double)(rounds->time_up_ns - now))
+        return 0;
     for (uint32_t i = 0; i < count; i++)
         tmac_workbench_pass(bench, contenders[i].kernel);
-    uint64_t once = sample(bench, contenders[0].kernel, 1, false);
-    uint64_t passes = sample_ns / (once ? once : 1);
+    once = sample(bench, contenders[0].kernel, 1, false);
+    uint64_t passes = rounds->sample_ns / (once ? once : 1);
     return passes < 1 ? 1 : passes > PASSES_MAX ? PASSES_MAX : (uint32_t)passes;
 }
 
@@ -137,7 +144,11 @@ tmac_status tmac_compete(tmac_workbench *bench, tmac_contender *contenders, uint
     if (!order) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %u contenders", count);
     for (uint32_t i = 0; i < count; i++)
         order[i] = i;
-    uint32_t passes = warm_up(bench, contenders, count, rounds->sample_ns);
+    uint32_t passes = warm_up(bench, contenders, count, rounds);
+    if (passes == 0) {
+        free(order);
+        return tmac_ok();
+    }
     uint32_t round = 0, undecided = 1;
     uint32_t last = rounds->rounds_max < TMAC_SAMPLES_MAX ? rounds->rounds_max : TMAC_SAMPLES_MAX;
     tmac_status status = tmac_ok();

@@ -79,7 +79,8 @@ typedef struct tmac_contender {
 
 typedef struct tmac_rounds {
     uint64_t sample_ns;   // what a sample should take
-    uint64_t deadline_ns; // on the clock of tmac_now_ns
+    uint64_t deadline_ns; // of this competition, on the clock of tmac_now_ns
+    uint64_t time_up_ns;  // of the session
     uint32_t rounds_min, rounds_max;
     tmac_random *random;
     // Called once for each contender whose measuring is finished, in the order in which they finish.
@@ -92,7 +93,8 @@ typedef struct tmac_rounds {
     void *context;
 } tmac_rounds;
 
-// Measures the contenders against each other: three rounds at least, whatever the deadline.
+// Measures the contenders against each other: three rounds at least, or none when these
+// would not fit the session.
 tmac_status tmac_compete(tmac_workbench *bench, tmac_contender *contenders, uint32_t count,
                          const tmac_rounds *rounds);
 
