@@ -37,11 +37,19 @@ static void copy_name(char *to, size_t room, const char *from, size_t count)
     to[used] = '\0';
 }
 
+// The text that `count` <= 12 registers hold, four bytes each.
+static void copy_registers(char *to, size_t room, const uint32_t *registers, size_t count)
+{
+    char text[48] = "";
+    memcpy(text, registers, count * sizeof *registers);
+    copy_name(to, room, text, count * sizeof *registers);
+}
+
 static void probe_cpuid(tmac_host *host)
 {
     const tmac_cpuid_leaf zero = tmac_cpuid(0, 0), one = tmac_cpuid(1, 0);
     const uint32_t vendor[3] = {zero.ebx, zero.edx, zero.ecx};
-    copy_name(host->vendor, sizeof host->vendor, (const char *)vendor, sizeof vendor);
+    copy_registers(host->vendor, sizeof host->vendor, vendor, 3);
 
     host->family = one.eax >> 8 & 15;
     host->model = one.eax >> 4 & 15;
@@ -49,15 +57,18 @@ static void probe_cpuid(tmac_host *host)
     if (host->family == 6 || host->family == 15) host->model |= one.eax >> 12 & 0xf0;
     if (host->family == 15) host->family += one.eax >> 20 & 255;
 
-    tmac_cpuid_leaf brand[3];
-    for (uint32_t i = 0; i < 3; i++)
-        brand[i] = tmac_cpuid(0x80000002u + i, 0);
-    copy_name(host->cpu_name, sizeof host->cpu_name, (const char *)brand, sizeof brand);
+    uint32_t brand[12];
+    for (uint32_t i = 0; i < 3; i++) {
+        const tmac_cpuid_leaf leaf = tmac_cpuid(0x80000002u + i, 0);
+        const uint32_t registers[4] = {leaf.eax, leaf.ebx, leaf.ecx, leaf.edx};
+        memcpy(brand + 4 * (size_t)i, registers, sizeof registers);
+    }
+    copy_registers(host->cpu_name, sizeof host->cpu_name, brand, 12);
 
     if (one.ecx >> 31) {
         const tmac_cpuid_leaf leaf = tmac_cpuid_raw(0x40000000u, 0);
         const uint32_t name[3] = {leaf.ebx, leaf.ecx, leaf.edx};
-        copy_name(host->hypervisor, sizeof host->hypervisor, (const char *)name, sizeof name);
+        copy_registers(host->hypervisor, sizeof host->hypervisor, name, 3);
     }
 }
 
@@ -90,7 +101,7 @@ static void note_cache(tmac_host *host, unsigned level, uint64_t bytes)
 static void caches_from_sysfs(tmac_host *host, unsigned cpu)
 {
     for (unsigned index = 0; index < 16; index++) {
-        char path[128], type[32], level[32], size[32];
+        char path[128], type[32] = "", level[32] = "", size[32] = "";
         const char *const names[3] = {"type", "level", "size"};
         char *const lines[3] = {type, level, size};
         for (int i = 0; i < 3; i++) {

@@ -5,7 +5,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,17 +14,10 @@
 enum { HELP_COLUMN = 28, LINE_COLUMNS = 80 };
 
 // Ends the program with one line that names the mistake.
-__attribute__((noreturn, format(printf, 2, 3))) static void refuse(const tmac_program *program,
-                                                                   const char *format, ...)
+__attribute__((noreturn)) static void refuse(const tmac_program *program, tmac_status mistake)
 {
-    char message[TMAC_MESSAGE_BYTES];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
-    va_end(arguments);
-    // tmac_fail also replaces control characters of a hostile argument.
-    tmac_status status = tmac_fail(TMAC_USAGE, "%s; try '%s --help'", message, program->name);
-    exit(tmac_report(program, status));
+    exit(tmac_report(program,
+                     tmac_fail(TMAC_USAGE, "%s; try '%s --help'", mistake.message, program->name)));
 }
 
 int tmac_report(const tmac_program *program, tmac_status status)
@@ -152,8 +144,9 @@ static void store(const tmac_program *program, const tmac_option *option, const 
         // strtoull would accept blanks, signs and thereby wrap "-1" around.
         unsigned long long number = strtoull(argument, &end, 10);
         if (!isdigit((unsigned char)argument[0]) || *end || errno)
-            refuse(program, "option '%s': '%s' is not a whole number from 0 to 2^64-1", shown,
-                   argument);
+            refuse(program,
+                   tmac_fail(TMAC_USAGE, "option '%s': '%s' is not a whole number from 0 to 2^64-1",
+                             shown, argument));
         *(uint64_t *)option->value = number;
         return;
     }
@@ -161,7 +154,8 @@ static void store(const tmac_program *program, const tmac_option *option, const 
         float number = strtof(argument, &end);
         bool decimal = argument[0] && strspn(argument, "+-.0123456789eE") == strlen(argument);
         if (!decimal || *end || !isfinite(number))
-            refuse(program, "option '%s': '%s' is not a decimal number", shown, argument);
+            refuse(program, tmac_fail(TMAC_USAGE, "option '%s': '%s' is not a decimal number",
+                                      shown, argument));
         *(float *)option->value = number;
         return;
     }
@@ -173,13 +167,15 @@ static int take(const tmac_program *program, const tmac_option *option, const ch
                 const char *attached, int index, int argc, char **argv)
 {
     if (option->kind == TMAC_OPTION_FLAG) {
-        if (attached) refuse(program, "option '%s' takes no argument", shown);
+        if (attached)
+            refuse(program, tmac_fail(TMAC_USAGE, "option '%s' takes no argument", shown));
         store(program, option, shown, NULL);
         return index;
     }
     if (!attached) {
         if (index + 1 >= argc)
-            refuse(program, "option '%s' needs an argument: %s", shown, option->argument);
+            refuse(program, tmac_fail(TMAC_USAGE, "option '%s' needs an argument: %s", shown,
+                                      option->argument));
         attached = argv[++index];
     }
     store(program, option, shown, attached);
@@ -203,7 +199,7 @@ static int parse_long(const tmac_program *program, int index, int argc, char **a
         printf("%s %s\n", program->name, TMAC_VERSION);
         finish_output(program);
     }
-    refuse(program, "unknown option '%s'", shown);
+    refuse(program, tmac_fail(TMAC_USAGE, "unknown option '%s'", shown));
 }
 
 // A cluster of short options: "-ab", "-n5", "-n 5".
@@ -212,7 +208,7 @@ static int parse_short(const tmac_program *program, int index, int argc, char **
     for (const char *name = argv[index] + 1; *name; name++) {
         const char shown[3] = {'-', *name, 0};
         const tmac_option *option = find_short(program, *name);
-        if (!option) refuse(program, "unknown option '%s'", shown);
+        if (!option) refuse(program, tmac_fail(TMAC_USAGE, "unknown option '%s'", shown));
         if (option->kind == TMAC_OPTION_FLAG) {
             store(program, option, shown, NULL);
             continue;
@@ -240,10 +236,11 @@ void tmac_options_parse(const tmac_program *program, int argc, char **argv, char
             index = parse_short(program, index, argc, argv);
     }
     if (count < program->operands_min)
-        refuse(program, "missing operand: expected %s", program->operands);
+        refuse(program, tmac_fail(TMAC_USAGE, "missing operand: expected %s", program->operands));
     if (count > program->operands_max)
-        refuse(program, "extra operand '%.100s': expected %s", argv[1 + program->operands_max],
-               program->operands[0] ? program->operands : "none");
+        refuse(program, tmac_fail(TMAC_USAGE, "extra operand '%.100s': expected %s",
+                                  argv[1 + program->operands_max],
+                                  program->operands[0] ? program->operands : "none"));
     *operands = argv + (argc > 0 ? 1 : 0);
     *operand_count = count;
 }

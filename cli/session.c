@@ -54,9 +54,9 @@ static tmac_status make_plan(const tmac_start_options *options, const tmac_progr
     TMAC_TRY(tmac_model_input_sets(&start->source, sets, &count));
     tmac_db *db = NULL;
     char path[TMAC_DB_PATH_BYTES];
-    tmac_status status = tmac_ok();
-    if (options->database || tmac_db_default_path(path).code == TMAC_OK)
-        status = tmac_db_open(options->database, TMAC_DB_READ, &db);
+    tmac_status status = options->database ? tmac_ok() : tmac_db_default_path(path);
+    const bool homeless = status.code != TMAC_OK; // no $HOME: nothing can have been measured
+    status = homeless ? tmac_ok() : tmac_db_open(options->database, TMAC_DB_READ, &db);
     if (status.code == TMAC_OK)
         status = tmac_db_plan(db, &start->host, sets, count, threads, start->isa, plan);
     tmac_db_close(db);

@@ -77,8 +77,8 @@ static tmac_status judge_tokens(tmac_start *start, const uint32_t *tokens, judge
 
 static tmac_status judge(tmac_start *start, judgement *result)
 {
-    char *text;
-    size_t bytes;
+    char *text = NULL;
+    size_t bytes = 0;
     TMAC_TRY(read_text(&text, &bytes));
     uint32_t *tokens;
     tmac_status status = tmac_start_encode(start, text, bytes, &tokens, &result->tokens);

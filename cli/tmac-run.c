@@ -78,9 +78,10 @@ static tmac_status print_token(generation *run, uint32_t token)
     const char *piece = tmac_tokenizer_piece(run->start->tokenizer, token, !run->printed, &bytes);
     run->printed = true;
     while (bytes) {
-        char out[256 + 4];
+        char out[256 + 4] = "";
         const size_t part = bytes < 256 ? bytes : 256;
-        fwrite(out, 1, tmac_utf8_feed(&run->utf8, piece, part, out), stdout);
+        const size_t whole = tmac_utf8_feed(&run->utf8, piece, part, out);
+        fwrite(out, 1, whole, stdout);
         piece += part;
         bytes -= part;
     }
@@ -171,8 +172,9 @@ static tmac_status generate(generation *run)
     TMAC_TRY(decode_prompt(run, &logits));
     if (logits) TMAC_TRY(continue_text(run, logits));
 
-    char rest[4];
-    fwrite(rest, 1, tmac_utf8_flush(&run->utf8, rest), stdout);
+    char rest[4] = "";
+    const size_t unfinished = tmac_utf8_flush(&run->utf8, rest);
+    fwrite(rest, 1, unfinished, stdout);
     putchar('\n');
     if (fflush(stdout)) return tmac_fail(TMAC_IO, "cannot write: %s", strerror(errno));
     return tmac_ok();

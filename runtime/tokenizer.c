@@ -56,6 +56,7 @@ static int byte_value(const tmac_piece *piece)
     return high < 0 || low < 0 ? -1 : 16 * high + low;
 }
 
+// Adds the length of all pieces to *text_bytes.
 static tmac_status check_vocabulary(const tmac_vocabulary *vocabulary, size_t *text_bytes)
 {
     if (vocabulary->size == 0 || vocabulary->size > INT32_MAX)
@@ -66,7 +67,6 @@ static tmac_status check_vocabulary(const tmac_vocabulary *vocabulary, size_t *t
             return tmac_fail(TMAC_BAD_FILE,
                              "special token %d is outside the vocabulary of %u pieces", special[i],
                              vocabulary->size);
-    *text_bytes = 1; // so that an empty text has an address
     for (uint32_t id = 0; id < vocabulary->size; id++) {
         const tmac_piece *piece = &vocabulary->pieces[id];
         if (isnan(piece->score))
@@ -126,7 +126,7 @@ static void collect_user_lengths(tmac_tokenizer *tokenizer)
 tmac_status tmac_tokenizer_new(const tmac_vocabulary *vocabulary, tmac_tokenizer **result)
 {
     *result = NULL;
-    size_t text_bytes;
+    size_t text_bytes = 1; // not 0, so that the text of empty pieces has an address
     TMAC_TRY(check_vocabulary(vocabulary, &text_bytes));
     const uint32_t size = vocabulary->size;
     size_t slots = 16;

@@ -127,7 +127,7 @@ Test(sampler, nucleus_is_the_likeliest)
         const uint32_t token = tmac_sample(by_k, logits);
         uint32_t likelier = 0;
         for (uint32_t j = 0; j < VOCAB; j++)
-            likelier += logits[j] > logits[token] || (logits[j] == logits[token] && j < token);
+            likelier += logits[j] > logits[token] || (j < token && logits[j] == logits[token]);
         cr_expect_lt(likelier, K);
     }
     tmac_sampler_free(by_k);
