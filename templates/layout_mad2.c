@@ -40,7 +40,8 @@ static void pack_tile(const tmac_shape *shape, uint32_t row_tile, const int8_t *
         for (uint32_t g = 0, k = 0, in_group = 0; k < shape->columns; k++) {
             // The field holds 01; 00 and 10 differ from it by 01 and 11.
             const uint32_t change = ((uint32_t)(row[k] + 1) & 3) ^ 1;
-            tile[byte_of(&codes, row_tile, r, g, in_group)] ^= (uint8_t)(change << shift_of(in_group));
+            const size_t at = byte_of(&codes, row_tile, r, g, in_group);
+            tile[at] ^= (uint8_t)(change << shift_of(in_group));
             if (++in_group == shape->group) {
                 g++;
                 in_group = 0;

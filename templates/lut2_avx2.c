@@ -104,7 +104,7 @@ static inline void ${name}_${count}(
             const __m256i low0b = plane(table + 32), high0b = plane(table + 48);
 % end
 % for v = 0, vectors - 1 do
-            const __m256i x${v} = _mm256_load_si256((const __m256i *)(w + ${32 * v}));
+            const __m256i x${v} = _mm256_load_si256((const __m256i *)${v == 0 and "w" or "(w + " .. 32 * v .. ")"});
 %     if v % 2 == 0 then part("part_prefetch", { offset = 32 * v, indent = "            " }) end
             const __m256i a${v} = _mm256_and_si256(x${v}, nibble);
             const __m256i b${v} = _mm256_and_si256(_mm256_srli_epi16(x${v}, 4), nibble);

@@ -69,13 +69,16 @@ static inline void build_table(const int8_t *q, uint8_t *table)
     const __m512i a${v} = _mm512_maddubs_epi16(_mm512_load_si512(${at}[0]), q01);
     const __m512i b${v} = _mm512_maddubs_epi16(_mm512_load_si512(${at}[1]), q23);
     const __m512i c${v} = _mm512_maddubs_epi16(_mm512_load_si512(${at}[2]), q4);
-    const __m512i s${v} = _mm512_add_epi16(_mm512_add_epi16(a${v}, b${v}), _mm512_sub_epi16(c${v}, offset));
+    const __m512i s${v} =
+        _mm512_add_epi16(_mm512_add_epi16(a${v}, b${v}), _mm512_sub_epi16(c${v}, offset));
 %     end
 %     local s, t = "s" .. 2 * h, "s" .. 2 * h + 1
-    _mm512_store_si512(table + ${64 * h}, _mm512_packus_epi16(_mm512_and_si512(${s}, low_byte),
-                                                      _mm512_and_si512(${t}, low_byte)));
-    _mm512_store_si512(table + ${128 + 64 * h}, _mm512_packus_epi16(_mm512_srli_epi16(${s}, 8),
-                                                        _mm512_srli_epi16(${t}, 8)));
+    const __m512i low${h} =
+        _mm512_packus_epi16(_mm512_and_si512(${s}, low_byte), _mm512_and_si512(${t}, low_byte));
+    const __m512i high${h} =
+        _mm512_packus_epi16(_mm512_srli_epi16(${s}, 8), _mm512_srli_epi16(${t}, 8));
+    _mm512_store_si512(${h == 0 and "table" or "table + 64"}, low${h});
+    _mm512_store_si512(table + ${128 + 64 * h}, high${h});
 % end
 }
 
@@ -143,13 +146,15 @@ static inline void ${name}_${count}(
 % end
 % for v = 0, vectors - 1 do
 
-            const __m512i x${v} = _mm512_load_si512(w + ${64 * v});
+            const __m512i x${v} = _mm512_load_si512(${token("w", "", 0, 64 * v)});
 %     part("part_prefetch", { offset = 64 * v, indent = "            " })
             const __m512i sign${v} = _mm512_gf2p8affine_epi64_epi8(x${v}, bit7_to_all, 0);
 %     for n = 0, count - 1 do
 %         local id = v .. "_" .. n
-            const __m512i low${id} = _mm512_xor_si512(_mm512_permutex2var_epi8(low${n}a, x${v}, low${n}b), sign${v});
-            const __m512i high${id} = _mm512_xor_si512(_mm512_permutex2var_epi8(high${n}a, x${v}, high${n}b), sign${v});
+            const __m512i low${id} =
+                _mm512_xor_si512(_mm512_permutex2var_epi8(low${n}a, x${v}, low${n}b), sign${v});
+            const __m512i high${id} =
+                _mm512_xor_si512(_mm512_permutex2var_epi8(high${n}a, x${v}, high${n}b), sign${v});
             s${id} = _mm512_add_epi16(s${id}, _mm512_unpacklo_epi8(low${id}, high${id}));
             t${id} = _mm512_add_epi16(t${id}, _mm512_unpackhi_epi8(low${id}, high${id}));
 %     end

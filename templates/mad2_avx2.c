@@ -74,12 +74,12 @@ static inline void ${name}_${count}(
         leave_outputs_in_memory();
 % for v = 0, vectors - 1 do
 %     local names = {}
-%     for n = 0, count - 1 do names[#names + 1] = ("s%d_%d = _mm256_setzero_si256()"):format(v, n) end
-        __m256i ${table.concat(names, ", ")};
+%     for n = 1, count - 1 do names[#names + 1] = (", s%d_%d = s%d_0"):format(v, n, v) end
+        __m256i s${v}_0 = _mm256_setzero_si256()${table.concat(names)};
 % end
         for (uint32_t b = 0; b < segment; b++, w += ${rows * 4}, q += 16) {
 % for v = 0, vectors - 1 do
-            const __m256i x${v} = _mm256_load_si256((const __m256i *)(w + ${32 * v}));
+            const __m256i x${v} = _mm256_load_si256((const __m256i *)${v == 0 and "w" or "(w + " .. 32 * v .. ")"});
 %     if v % 2 == 0 then part("part_prefetch", { offset = 32 * v, indent = "            " }) end
 % end
 % -- Field by field, so that a broadcast is used by all rows and then forgotten: there are only 16 registers.

@@ -30,14 +30,30 @@ static inline int32_t sum_of(const uint8_t *sums)
     return sum;
 }
 
+// Adds a segment to 16 outputs, every field's sums shifted down to their size.
+static inline void add_fields(int32_t *y, __m512i s0, __m512i s1, __m512i s2, __m512i s3)
+{
+    const __m512i even = _mm512_add_epi32(s0, _mm512_srai_epi32(s2, 4));
+    const __m512i odd = _mm512_add_epi32(_mm512_srai_epi32(s1, 2), _mm512_srai_epi32(s3, 6));
+    const __m512i segment = _mm512_add_epi32(even, odd);
+    _mm512_store_si512(y, _mm512_add_epi32(_mm512_load_si512(y), segment));
+}
+
 % part("part_outputs_in_memory")
 
 %% kernel
 % local vectors = rows // 16
 % local masked = vectors * tokens <= 4
+% -- A pointer to token n's data, `offset` elements on.
+% local function token(pointer, stride, n, offset)
+%     local text = pointer
+%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
+%     return offset > 0 and text .. " + " .. offset or text
+% end
 % local function masked_group()
 // One scale group of a tile for one token. A block adds at most 4 * (2 << 6) * 128 = 2^16 to a sum of field 3, the
-// largest, so a segment of 2^14 blocks stays within 2^30.
+// largest, so a segment of 2^14 blocks stays within 2^30. (The outputs may pass 2^31 between segments and wrap: additions
+// wrap exactly, and the last one is below 2^31 again.)
 static inline void ${name}_1(
     const uint8_t *w, const uint8_t *q, const uint8_t *sums, size_t stride, uint32_t blocks,
     int32_t *y, size_t y_step)
@@ -49,20 +65,21 @@ static inline void ${name}_1(
 
     const __m512i offset = _mm512_set1_epi32(-sum_of(sums));
 % for v = 0, vectors - 1 do
-    _mm512_store_si512(y + ${16 * v}, offset);
+    _mm512_store_si512(${token("y", "", 0, 16 * v)}, offset);
 % end
     while (blocks > 0) {
         const uint32_t segment = blocks < SEGMENT ? blocks : SEGMENT;
         blocks -= segment;
         leave_outputs_in_memory();
 % for v = 0, vectors - 1 do
-        __m512i s${v}_0 = _mm512_setzero_si512(), s${v}_1 = s${v}_0, s${v}_2 = s${v}_0, s${v}_3 = s${v}_0;
+        __m512i s${v}_0 = _mm512_setzero_si512();
+        __m512i s${v}_1 = s${v}_0, s${v}_2 = s${v}_0, s${v}_3 = s${v}_0;
 % end
         for (uint32_t b = 0; b < segment; b++, w += ${rows * 4}, q += 16) {
             const __m512i q0 = broadcast_four(q), q1 = broadcast_four(q + 4);
             const __m512i q2 = broadcast_four(q + 8), q3 = broadcast_four(q + 12);
 % for v = 0, vectors - 1 do
-            const __m512i x${v} = _mm512_load_si512(w + ${64 * v});
+            const __m512i x${v} = _mm512_load_si512(${token("w", "", 0, 64 * v)});
 %     part("part_prefetch", { offset = 64 * v, indent = "            " })
 %     for f = 0, 3 do
             s${v}_${f} = _mm512_dpbusd_epi32(s${v}_${f}, _mm512_and_si512(x${v}, field${f}), q${f});
@@ -70,10 +87,7 @@ static inline void ${name}_1(
 % end
         }
 % for v = 0, vectors - 1 do
-        const __m512i even${v} = _mm512_add_epi32(s${v}_0, _mm512_srai_epi32(s${v}_2, 4));
-        const __m512i odd${v} = _mm512_add_epi32(_mm512_srai_epi32(s${v}_1, 2), _mm512_srai_epi32(s${v}_3, 6));
-        _mm512_store_si512(y + ${16 * v}, _mm512_add_epi32(_mm512_load_si512(y + ${16 * v}),
-                                                   _mm512_add_epi32(even${v}, odd${v})));
+        add_fields(${token("y", "", 0, 16 * v)}, s${v}_0, s${v}_1, s${v}_2, s${v}_3);
 % end
     }
 }
@@ -91,8 +105,7 @@ static inline void ${name}_${count}(
 % end
 
 % for n = 0, count - 1 do
-%     local at = n == 0 and "sums" or n == 1 and "sums + stride" or ("sums + %d * stride"):format(n)
-    __m512i s0_${n} = _mm512_set1_epi32(-sum_of(${at}));
+    __m512i s0_${n} = _mm512_set1_epi32(-sum_of(${token("sums", "stride", n, 0)}));
 % end
 % for v = 1, vectors - 1 do
 %     local names = {}
@@ -101,23 +114,20 @@ static inline void ${name}_${count}(
 % end
     for (uint32_t b = 0; b < blocks; b++, w += ${rows * 4}, q += 16) {
 % for v = 0, vectors - 1 do
-        const __m512i x${v} = _mm512_load_si512(w + ${64 * v});
+        const __m512i x${v} = _mm512_load_si512(${token("w", "", 0, 64 * v)});
 %     part("part_prefetch", { offset = 64 * v, indent = "        " })
 %     for f = 0, 3 do
 %         local shifted = f == 0 and "x" .. v or ("_mm512_srli_epi16(x%d, %d)"):format(v, 2 * f)
         const __m512i w${v}_${f} = _mm512_and_si512(${shifted}, three);
 %         for n = 0, count - 1 do
-%             local at = n == 0 and "q" or n == 1 and "q + stride" or ("q + %d * stride"):format(n)
-%             if f > 0 then at = at .. " + " .. 4 * f end
-        s${v}_${n} = _mm512_dpbusd_epi32(s${v}_${n}, w${v}_${f}, broadcast_four(${at}));
+        s${v}_${n} = _mm512_dpbusd_epi32(s${v}_${n}, w${v}_${f}, broadcast_four(${token("q", "stride", n, 4 * f)}));
 %         end
 %     end
 % end
     }
 % for n = 0, count - 1 do
-%     local at = n == 0 and "y" or n == 1 and "y + y_step" or ("y + %d * y_step"):format(n)
 %     for v = 0, vectors - 1 do
-    _mm512_store_si512(${at}${v > 0 and " + " .. 16 * v or ""}, s${v}_${n});
+    _mm512_store_si512(${token("y", "y_step", n, 16 * v)}, s${v}_${n});
 %     end
 % end
 }

@@ -2,7 +2,8 @@ static void ${name}(const tmac_matmul *matmul)
 {
     const geometry codes = geometry_of(matmul->shape.columns, matmul->shape.group);
 % if family == "lut5" then
-    const size_t counts = codes.groups * (codes.full <= 255 ? 1 : 2); // bytes a row: not needed here
+    // Behind the codes lie counts of one or two bytes, not needed here.
+    const size_t counts = (size_t)codes.groups * (codes.full <= 255 ? 1 : 2);
     const size_t tile_bytes = (codes.total + counts) * ${rows};
 % else
     const size_t tile_bytes = ((size_t)codes.total * ${rows} + 63) / 64 * 64;
