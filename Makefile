@@ -64,7 +64,7 @@ FLAGS_base/self_test_avx512vbmi := $(FLAGS_base/self_test_avx512vnni) -mavx512vb
 $(BUILD)/obj/%.o: %.c | $(SETUP)
 	$(SAY) CC $<
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(FLAGS_$*) -I/usr/include/lua5.4 -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(FLAGS_$*) -MMD -MP -c $< -o $@
 
 $(BUILD)/lib/lib%.a:
 	$(SAY) AR $@
@@ -85,6 +85,7 @@ $(BUILD)/gen/gen_embedded.inc: $(EMBEDDED) templates gen
 	$(Q)mkdir -p $(@D)
 	$(Q)printf 'EMBED(%s, "%s")\n' $(foreach file,$(EMBEDDED),$(subst /,_,$(subst .,_,$(file))) $(file)) > $@
 FLAGS_gen/embedded := -I$(BUILD)/gen
+FLAGS_gen/generator = $(shell pkg-config --cflags lua5.4)
 $(BUILD)/obj/gen/embedded.o: $(BUILD)/gen/gen_embedded.inc
 $(GEN): $(BUILD)/obj/cli/tmac-gen.o $(call objects,gen) $(BUILD)/lib/libbase.a
 	$(SAY) LINK $@
@@ -165,10 +166,11 @@ lint:
 	$(SAY) CLANG
 	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang test-programs
 	$(SAY) TIDY
-	$(Q)clang-tidy --quiet $(LINTED) -- -std=c17 -D_GNU_SOURCE -I. -I/usr/include/lua5.4 2>/dev/null
+	$(Q)clang-tidy --quiet $(LINTED) -- -std=c17 -D_GNU_SOURCE -I. -I$(BUILD)/clang/gen \
+	    $(shell pkg-config --cflags lua5.4 2>/dev/null) 2>/dev/null
 	$(SAY) CPPCHECK
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-	    --suppress=missingIncludeSystem -I. -D__x86_64__ $(LINTED)
+	    --suppress=missingIncludeSystem --suppress=invalidPointerCast --suppress=returnDanglingLifetime -I. -D__x86_64__ $(filter-out tests/unit/%,$(LINTED))
 
 clean:
 	$(Q)rm -rf $(BUILD)

@@ -347,7 +347,7 @@ tmac_status tmac_gguf_integer(const tmac_gguf *gguf, const char *name, bool requ
         *value = found->data[0];
         break;
     case TMAC_GGUF_I8:
-        *value = (int8_t)found->data[0];
+        *value = found->data[0] < 128 ? found->data[0] : found->data[0] - 256;
         break;
     case TMAC_GGUF_BOOL:
         *value = found->data[0] != 0;

@@ -255,7 +255,7 @@ void tmac_tm2_index_close(tmac_tm2_index *index)
 
 const tmac_tm2_tensor *tmac_tm2_find(const tmac_tm2_index *index, const char *name)
 {
-    tmac_tm2_tensor key;
+    tmac_tm2_tensor key = {0};
     if (strlen(name) >= sizeof key.name || index->tensor_count == 0) return NULL;
     strcpy(key.name, name);
     return bsearch(&key, index->tensors, index->tensor_count, sizeof key, compare_tensors);
@@ -263,7 +263,7 @@ const tmac_tm2_tensor *tmac_tm2_find(const tmac_tm2_index *index, const char *na
 
 static const tmac_tm2_entry *find_entry(const tmac_tm2_index *index, const char *name)
 {
-    tmac_tm2_entry key;
+    tmac_tm2_entry key = {0};
     strcpy(key.name, name);
     if (index->entry_count == 0) return NULL;
     return bsearch(&key, index->entries, index->entry_count, sizeof key, compare_entries);

@@ -52,7 +52,7 @@ static tmac_status walk_tensor(const tmac_source *source, uint64_t end, tmac_sta
     if (bytes > end - *at)
         return tmac_fail(TMAC_BAD_FILE,
                          "tensor %s ends at byte %llu but the body has %llu: truncated download?",
-                         shape.name, (unsigned long long)(*at + bytes), (unsigned long long)end);
+                         shape.name, (unsigned long long)*at + bytes, (unsigned long long)end);
     tensor->data = data + *at;
     *at += bytes;
     return tmac_ok();

@@ -30,7 +30,7 @@ static uint64_t middle(const uint64_t *sorted, uint32_t count)
 
 tmac_summary tmac_summarize(uint64_t *samples, uint32_t count)
 {
-    uint64_t away[TMAC_SAMPLES_MAX];
+    uint64_t away[TMAC_SAMPLES_MAX] = {0};
     qsort(samples, count, sizeof *samples, ascending);
     tmac_summary s = {.samples = count, .median_ns = middle(samples, count), .min_ns = samples[0]};
     // The smallest sample that at least 95 of 100 do not exceed.

@@ -560,7 +560,7 @@ tmac_status tmac_tune(const tmac_work *work, const tmac_tune_options *options,
     tmac_gate_result *results = calloc(room, sizeof *results);
     bool *known = calloc(room, sizeof *known);
     s->candidates = calloc(room, sizeof *s->candidates);
-    tmac_status status = tmac_ok();
+    tmac_status status;
     if (all && results && known && s->candidates) {
         size_t count = select_candidates(s, all);
         status = pass_gate(s, all, count, results, known);

@@ -11,6 +11,7 @@
 // contenders drop out the region is shared anew.
 #include "tune/measure.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum { DISTINCT_TILES = 2, PAGE = 4096 };
@@ -142,6 +143,7 @@ static void describe(tmac_copies *c, const tmac_input_set *set, const tmac_layou
         c->matrix_offset[i] = c->copy_bytes;
         c->copy_bytes += tmac_round_up(c->tile_bytes[i] * c->tiles[i], PAGE);
     }
+    assert(c->copy_bytes > 0); // a set has at least one matrix
     size_t cover = rotation / c->copy_bytes + (rotation % c->copy_bytes != 0);
     c->copies = copies ? copies : 1;
     if (cover > c->copies) c->copies = cover < 1u << 20 ? (uint32_t)cover : 1u << 20;

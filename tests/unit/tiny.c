@@ -1,5 +1,6 @@
 #include "tests/unit/tiny.h"
 
+#include <assert.h>
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -250,6 +251,7 @@ static int file_code(const tiny_shape *shape, uint32_t layer, uint32_t part, boo
 {
     uint32_t rows, columns, head = shape->dim / shape->heads;
     tiny_part_size(shape, part, &rows, &columns);
+    assert(head > 0 && columns > 0);
     uint32_t row = (uint32_t)(element / columns), in_head = row % head;
     if (half_split && part <= KEY) // half-split row i + b * head / 2 is interleaved row 2i + b
         row = row - in_head + in_head % (head / 2) * 2 + in_head / (head / 2);
