@@ -57,9 +57,15 @@ deps:
 
 # ------------------------------------------------------------------------------------------------ objects
 # The self-tests of instruction sets are compiled for the set they test; everything else for the baseline.
+FLAGS_base/self_test_ssse3      := -mssse3
+FLAGS_base/self_test_sse41      := -msse4.1
 FLAGS_base/self_test_avx2       := -mavx2 -mfma -mf16c -mbmi2
-FLAGS_base/self_test_avx512vnni := $(FLAGS_base/self_test_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
-FLAGS_base/self_test_avx512vbmi := $(FLAGS_base/self_test_avx512vnni) -mavx512vbmi -mgfni
+FLAGS_base/self_test_avxvnni    := $(FLAGS_base/self_test_avx2) -mavxvnni
+FLAGS_base/self_test_avx512bw   := $(FLAGS_base/self_test_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl
+FLAGS_base/self_test_avx512vnni := $(FLAGS_base/self_test_avx512bw) -mavx512vnni
+FLAGS_base/self_test_avx512vbmi := $(FLAGS_base/self_test_avx512vnni) -mavx512vbmi
+FLAGS_base/self_test_avx512gfni := $(FLAGS_base/self_test_avx512vbmi) -mgfni
+FLAGS_base/self_test_amx        := $(FLAGS_base/self_test_avx512vbmi) -mamx-tile -mamx-int8
 
 $(BUILD)/obj/%.o: %.c | $(SETUP)
 	$(SAY) CC $<
