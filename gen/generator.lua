@@ -12,8 +12,8 @@ local variants = load(embedded("gen/variants.lua"), "@gen/variants.lua")()
 
 local generator = {}
 
-local function kernel_name(family, isa, p)
-    local base = ("%s_%s_r%d"):format(family, isa, p.rows)
+local function kernel_name(unit, isa, p)
+    local base = ("%s_r%d"):format(unit, p.rows)
     if isa == "scalar" then return base end
     return ("%s_n%d_p%d"):format(base, p.tokens, p.prefetch)
 end
@@ -53,8 +53,9 @@ end
 local function quoted(text) return '"' .. text .. '"' end
 
 local function render_kernels(line, isa, layouts, result)
-    local file = ("templates/%s_%s.c"):format(line.family, line.isa)
-    local unit = ("%s_%s"):format(line.family, line.isa)
+    -- A second way of a family and instruction set has a word of its own in its names.
+    local unit = ("%s_%s%s"):format(line.family, line.isa, line.method and "_" .. line.method or "")
+    local file = ("templates/%s.c"):format(line.template or unit)
     local names = setmetatable({
         isa = isa, family = line.family, preparation = line.preparation, near = variants.near,
     }, { __index = _G })
@@ -65,7 +66,7 @@ local function render_kernels(line, isa, layouts, result)
             local layout = ("%s_r%d"):format(line.family, p.rows)
             if not layouts[layout] then error(("gen/variants.lua: %s reads layout %s, which is not there")
                 :format(unit, layout), 0) end
-            local name = kernel_name(line.family, line.isa, p)
+            local name = kernel_name(unit, line.isa, p)
             local seen = setmetatable({ name = name }, { __index = function(_, key)
                 local parameter = p[key]
                 if parameter ~= nil then return parameter end
