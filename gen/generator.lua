@@ -52,12 +52,22 @@ end
 
 local function quoted(text) return '"' .. text .. '"' end
 
+-- What weights of a format are: the fields of tmac_layout.
+local function value_fields(format)
+    local bits = tonumber(format)
+    local low, high, step = -1, 1, 1
+    if bits == 1 then step = 2 elseif bits then low, high = -(1 << bits - 1), (1 << bits - 1) - 1 end
+    return { "format", "'" .. format .. "'" }, { "low", low }, { "high", high }, { "step", step }
+end
+
 local function render_kernels(line, isa, layouts, result)
     -- A second way of a family and instruction set has a word of its own in its names.
-    local unit = ("%s_%s%s"):format(line.family, line.isa, line.method and "_" .. line.method or "")
-    local file = ("templates/%s.c"):format(line.template or unit)
+    local family, suffix = line.shares or line.family, line.method and "_" .. line.method or ""
+    local unit = ("%s_%s%s"):format(line.family, line.isa, suffix)
+    local file = ("templates/%s.c"):format(line.template or ("%s_%s%s"):format(family, line.isa, suffix))
     local names = setmetatable({
         isa = isa, family = line.family, preparation = line.preparation, near = variants.near,
+        bits = line.bits,
     }, { __index = _G })
     local shared = template.render(file, "shared", names)
     local texts = { file_header(file, isa) .. "\n" .. shared:gsub("\n+$", "\n") }
@@ -78,7 +88,7 @@ local function render_kernels(line, isa, layouts, result)
             local head = ("// %s\n// from %s: %s\n// source id %s\n"):format(name, file, parameters, source_id)
             local tail = entry("kernel", name, {
                 { "name", quoted(name) },
-                { "family", quoted(line.family) },
+                { "family", quoted(family) },
                 { "parameters", quoted(parameters) },
                 { "source_id", quoted(source_id) },
                 { "compiler", "TMAC_KERNEL_COMPILER" },
@@ -95,7 +105,7 @@ local function render_kernels(line, isa, layouts, result)
             local own = table.concat({ head, body, "\n", declarations, tail })
             texts[#texts + 1] = own
             table.insert(result.kernels, {
-                name = name, family = line.family, isa = isa.name, layout = layout,
+                name = name, family = family, isa = isa.name, layout = layout,
                 preparation = line.preparation, rows = p.rows, tokens = p.tokens, prefetch = p.prefetch,
                 parameters = parameters, template = file, source_id = source_id, unit = unit, flags = isa.flags,
                 text = table.concat({ texts[1], own }, "\n"),
@@ -106,26 +116,31 @@ local function render_kernels(line, isa, layouts, result)
 end
 
 local function render_layouts(line, isa, result, known)
-    local file = ("templates/layout_%s.c"):format(line.family)
-    local names = setmetatable({ isa = isa, family = line.family, code_length = line.code_length }, { __index = _G })
+    local family = line.shares or line.family
+    local format = line.bits and tostring(line.bits) or "t"
+    local file = ("templates/layout_%s.c"):format(family)
+    local names = setmetatable({ isa = isa, family = line.family, code_length = line.code_length,
+                                 bits = line.bits }, { __index = _G })
     local shared = template.render(file, "shared", names)
     local texts = { file_header(file, isa) .. "\n" .. shared:gsub("\n+$", "\n") }
     for _, rows in ipairs(line.rows) do
         local name = ("%s_r%d"):format(line.family, rows)
         local body = template.render(file, "layout", setmetatable({ name = name, rows = rows }, { __index = names }))
+        local value, low, high, step = value_fields(format)
         texts[#texts + 1] = body .. ("\nextern const tmac_layout tmac_layout_%s;\n"):format(name)
             .. entry("layout", name, {
                 { "name", quoted(name) },
-                { "family", quoted(line.family) },
+                { "family", quoted(family) },
                 { "row_tile", rows },
                 { "code_length", line.code_length },
+                value, low, high, step,
                 { "tile_bytes", name .. "_tile_bytes" },
                 { "pack_tile", name .. "_pack" },
                 { "unpack_tile", name .. "_unpack" },
             })
         known[name] = true
         table.insert(result.layouts, {
-            name = name, family = line.family, rows = rows, code_length = line.code_length, template = file,
+            name = name, family = family, rows = rows, code_length = line.code_length, template = file,
             source_id = sha256(shared .. body .. name),
         })
     end
