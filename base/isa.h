@@ -12,15 +12,21 @@
 
 typedef enum tmac_isa {
     TMAC_ISA_SCALAR,     // plain C, compiled for the baseline of the architecture
-    TMAC_ISA_AVX2,       // AVX2 FMA F16C BMI2
-    TMAC_ISA_AVX512VNNI, // AVX512 F BW DQ VL VNNI, and all of AVX2's
-    TMAC_ISA_AVX512VBMI, // all of AVX512VNNI's, and AVX512_VBMI, GFNI
+    TMAC_ISA_SSSE3,      // SSE3 SSSE3
+    TMAC_ISA_SSE41,      // all of SSSE3's, and SSE4.1
+    TMAC_ISA_AVX2,       // AVX2 FMA F16C BMI2, and all of SSE41's
+    TMAC_ISA_AVXVNNI,    // all of AVX2's, and AVX-VNNI: not contained in any AVX-512 set
+    TMAC_ISA_AVX512BW,   // all of AVX2's, and AVX512 F BW DQ VL
+    TMAC_ISA_AVX512VNNI, // all of AVX512BW's, and AVX512_VNNI
+    TMAC_ISA_AVX512VBMI, // all of AVX512VNNI's, and AVX512_VBMI
+    TMAC_ISA_AVX512GFNI, // all of AVX512VBMI's, and GFNI
+    TMAC_ISA_AMX,        // all of AVX512VBMI's, and AMX-TILE AMX-INT8
     TMAC_ISA_COUNT
 } tmac_isa;
 
 typedef uint32_t tmac_isa_set; // bit (1u << isa)
 
-// "scalar", "avx2", "avx512vnni", "avx512vbmi".
+// "scalar", "ssse3", ...: the names above in lower case.
 const char *tmac_isa_name(tmac_isa isa);
 
 // Finds an instruction set by name. TMAC_USAGE with the list of names when there is none such.
@@ -31,7 +37,8 @@ tmac_isa_set tmac_isa_contained(tmac_isa isa);
 
 // What this host executes, verified: each set is named by CPUID, its registers are enabled in XCR0, and a child
 // process has executed its instructions and got the right answers. The first call probes (a few milliseconds, forks);
-// later ones return the cached result. Thread-safe. Call it before threads start. SCALAR is always in the set.
+// later ones return the cached result. Where AMX is usable,
+// this process then has the permission for its tile registers, which threads started later inherit. Thread-safe. Call it before threads start. SCALAR is always in the set.
 tmac_isa_set tmac_isa_verified(void);
 
 // The widest member of a set, in the order of the enumeration.

@@ -3,25 +3,34 @@
 
 local variants = {}
 
--- Instruction sets: the name and the order of base/isa.h, the compiler flags, the architecture that has it.
+-- Instruction sets: the name and the order of base/isa.h, the compiler flags, the architecture that has it,
+-- the bytes of its vectors.
 local avx2 = "-mavx2 -mfma -mf16c -mbmi2"
-local avx512vnni = avx2 .. " -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni"
+local avx512bw = avx2 .. " -mavx512f -mavx512bw -mavx512dq -mavx512vl"
+local avx512vnni = avx512bw .. " -mavx512vnni"
+local avx512vbmi = avx512vnni .. " -mavx512vbmi"
 variants.isas = {
     { name = "scalar",     enum = "TMAC_ISA_SCALAR",     arch = "any",    flags = "" },
-    { name = "avx2",       enum = "TMAC_ISA_AVX2",       arch = "x86_64", flags = avx2 },
-    { name = "avx512vnni", enum = "TMAC_ISA_AVX512VNNI", arch = "x86_64", flags = avx512vnni },
-    { name = "avx512vbmi", enum = "TMAC_ISA_AVX512VBMI", arch = "x86_64",
-      flags = avx512vnni .. " -mavx512vbmi -mgfni" },
+    { name = "ssse3",      enum = "TMAC_ISA_SSSE3",      arch = "x86_64", flags = "-mssse3", bytes = 16 },
+    { name = "sse41",      enum = "TMAC_ISA_SSE41",      arch = "x86_64", flags = "-msse4.1", bytes = 16 },
+    { name = "avx2",       enum = "TMAC_ISA_AVX2",       arch = "x86_64", flags = avx2, bytes = 32 },
+    { name = "avxvnni",    enum = "TMAC_ISA_AVXVNNI",    arch = "x86_64", flags = avx2 .. " -mavxvnni", bytes = 32 },
+    { name = "avx512bw",   enum = "TMAC_ISA_AVX512BW",   arch = "x86_64", flags = avx512bw, bytes = 64 },
+    { name = "avx512vnni", enum = "TMAC_ISA_AVX512VNNI", arch = "x86_64", flags = avx512vnni, bytes = 64 },
+    { name = "avx512vbmi", enum = "TMAC_ISA_AVX512VBMI", arch = "x86_64", flags = avx512vbmi, bytes = 64 },
+    { name = "avx512gfni", enum = "TMAC_ISA_AVX512GFNI", arch = "x86_64", flags = avx512vbmi .. " -mgfni", bytes = 64 },
+    { name = "amx",        enum = "TMAC_ISA_AMX",        arch = "x86_64",
+      flags = avx512vbmi .. " -mamx-tile -mamx-int8", bytes = 64 },
 }
 
--- Layouts: template templates/layout_FAMILY.c, or layout_TEMPLATE.c where a line names its template; one layout per row tile, named FAMILY_rROWS.
+-- Layouts: template templates/layout_FAMILY.c; one layout per row tile, named FAMILY_rROWS.
 variants.layouts = {
     { family = "mad2", code_length = 16, rows = { 16, 32, 64, 128 } },
     { family = "lut5", code_length = 5,  rows = { 64, 128, 256, 512 } },
     { family = "lut2", code_length = 4,  rows = { 32, 64 } },
 }
 
--- Kernels: template templates/FAMILY_ISA.c; one kernel per combination of each line's axes, named
+-- Kernels: template templates/FAMILY_ISA.c, or `template` where several instruction sets share one; one kernel per combination of each line's axes, named
 -- FAMILY_ISA_rROWS_nTOKENS_pPREFETCH.
 --   rows      rows per tile: the layout the kernel reads
 --   tokens    tokens whose sums are held in registers together, while weights are loaded and decoded once
@@ -43,11 +52,23 @@ variants.kernels = {
                { rows = { 128 }, tokens = { 2 }, prefetch = { 0 } } } },
     { family = "lut5", isa = "scalar", preparation = "lut5",
       axes = { { rows = { 64, 128, 256, 512 }, tokens = { 1 }, prefetch = { 0 } } } },
-    { family = "lut5", isa = "avx512vbmi", preparation = "lut5",
+    { family = "lut5", isa = "avx512gfni", template = "lut5_vpermi2b", preparation = "lut5",
       axes = { { rows = { 64, 128 }, tokens = { 1 }, prefetch = { 0, 4096 } },
                { rows = { 256, 512 }, tokens = { 1 }, prefetch = ahead },
                { rows = { 128 }, tokens = { 2 }, prefetch = { 0, 8192 } },
                { rows = { 64 }, tokens = { 4 }, prefetch = { 0 } } } },
+    { family = "lut5", isa = "avx512vbmi", template = "lut5_vpermi2b", preparation = "lut5",
+      axes = { { rows = { 128 }, tokens = { 1, 2 }, prefetch = { 0, 4096 } },
+               { rows = { 256, 512 }, tokens = { 1 }, prefetch = ahead } } },
+    -- Many tokens: a panel of weights is decoded once for all of them.
+    { family = "lut5", isa = "avx512vbmi", method = "panel", template = "panel", preparation = "bytes16",
+      axes = { { rows = { 64, 128, 256, 512 }, tokens = { 6 }, prefetch = { 0 } } } },
+    { family = "lut5", isa = "amx", template = "panel", preparation = "bytes16",
+      axes = { { rows = { 64, 128, 256, 512 }, tokens = { 16 }, prefetch = { 0 } } } },
+    { family = "mad2", isa = "avx512vnni", method = "panel", template = "panel", preparation = "bytes16",
+      axes = { { rows = { 32, 64, 128 }, tokens = { 6 }, prefetch = { 0 } } } },
+    { family = "mad2", isa = "amx", template = "panel", preparation = "bytes16",
+      axes = { { rows = { 16, 32, 64, 128 }, tokens = { 16 }, prefetch = { 0 } } } },
     { family = "lut2", isa = "scalar", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0 } } } },
     { family = "lut2", isa = "avx2", preparation = "lut2",
@@ -55,38 +76,38 @@ variants.kernels = {
                { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
 }
 
--- Weights of 1 to 4 bits: one template each for lookup in bit planes and for multiply-add, rendered for every width. As
--- many rows as leave the sums of all planes (or fields) in registers.
+-- Weights of 1 to 4 bits: bit planes for lookup, and multiply-add. The templates serve every width, which is part of the
+-- names: bits4_avx2_r32_n1_p0. As many rows as leave the sums of all planes in registers.
+local none, some = { 0 }, { 0, 4096 }
 for bits = 1, 4 do
-    local bit_planes, multiply_add = "bits" .. bits, "madq" .. bits
-    table.insert(variants.layouts, { family = bit_planes, template = "bits", bits = bits, code_length = 8,
-                                     rows = { 32, 64, 128 } })
-    table.insert(variants.layouts, { family = multiply_add, template = "madq", bits = bits, code_length = 32,
-                                     rows = { 16, 32, 64 } })
-    local function kernels(family, template, isa, preparation, axes)
-        table.insert(variants.kernels, { family = family, template = template, bits = bits, isa = isa,
-                                         preparation = preparation, axes = axes })
+    local function layout(family, code_length, rows)
+        table.insert(variants.layouts, { family = family, bits = bits, code_length = code_length, rows = rows })
     end
-    local none, plain = { 0 }, { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = { 0 } } }
-    kernels(bit_planes, "bits", "scalar", "bits", plain)
-    kernels(bit_planes, "bits", "avx2", "bits", {
-        { rows = bits <= 2 and { 32, 64 } or { 32 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+    local function kernels(family, isa, preparation, axes)
+        table.insert(variants.kernels, { family = family, bits = bits, isa = isa, preparation = preparation,
+                                         axes = axes })
+    end
+    layout("bits", 8, { 32, 64, 128 })
+    layout("madq", 32, { 16, 32, 64 })
+    kernels("bits", "scalar", "bits", { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = none } })
+    kernels("bits", "avx2", "bits", {
+        { rows = bits <= 2 and { 32, 64 } or { 32 }, tokens = { 1 }, prefetch = some },
         bits <= 2 and { rows = { 32 }, tokens = { 2 }, prefetch = none } or nil })
-    kernels(bit_planes, "bits", "avx512vnni", "bits", {
-        { rows = { 64, 128 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+    kernels("bits", "avx512bw", "bits", {
+        { rows = { 64, 128 }, tokens = { 1 }, prefetch = some },
         { rows = { 64 }, tokens = { 2 }, prefetch = none } })
-    kernels(multiply_add, "madq", "scalar", "bytes32", { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = none } })
-    kernels(multiply_add, "madq", "avx2", "bytes32", {
-        { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+    kernels("madq", "scalar", "bytes32", { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = none } })
+    kernels("madq", "avx2", "bytes32", {
+        { rows = { 16, 32 }, tokens = { 1 }, prefetch = some },
         { rows = { 16 }, tokens = { 2 }, prefetch = none } })
-    kernels(multiply_add, "madq", "avx512vnni", "bytes32", {
-        { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+    kernels("madq", "avx512vnni", "bytes32", {
+        { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = some },
         { rows = { 32, 64 }, tokens = { 4 }, prefetch = none } })
 end
 
 -- Plain units: a template rendered once per instruction set, without kernels: file NAME_ISA.c.
 variants.plain = {
-    { name = "floats", isas = { "scalar", "avx2", "avx512vnni" } },
+    { name = "floats", isas = { "scalar", "avx2", "avx512bw" } },
 }
 
 return variants

@@ -123,6 +123,8 @@ static const problem fixed[] = {
     {33, 100, 7, 7, W_SPARSE, Q_RANDOM},
     {5, 40, 1, 2, W_RANDOM, Q_RANDOM},
     {17, 512, 511, 1, W_LOWEST, Q_LOWEST},
+    {40, 700, 0, 16, W_RANDOM, Q_RANDOM}, // many tokens: whole blocks of 16, and one more
+    {33, 1290, 650, 33, W_RANDOM, Q_EXTREMES},
     {20, 1300, 1275, 2, W_LOWEST, Q_HIGHEST}, // 255 codes of 5: the last count of one byte
     {20, 1281, 1276, 2, W_LOWEST, Q_LOWEST},  // 256 of them
 };
@@ -210,6 +212,7 @@ static problem random_problem(tmac_random *random)
     p.group = tmac_random_below(random, 3) == 0 ? 1 + tmac_random_below(random, p.columns)
                                                 : groups[tmac_random_below(random, 6)];
     if (p.group > p.columns) p.group = 0;
+    if (tmac_random_below(random, 16) == 0) p.tokens += tmac_random_below(random, 40);
     return p;
 }
 
@@ -468,6 +471,7 @@ int main(int argc, char **argv)
     checker check = {.filter = ""};
     bool reduced = false;
     uint64_t problems = UINT64_MAX, seed = 1;
+    const char *emulated = NULL;
     const tmac_option options[] = {
         {'v', "verbose", TMAC_OPTION_FLAG, &check.verbose, NULL, "name kernels that are skipped"},
         {0, "reduced", TMAC_OPTION_FLAG, &reduced, NULL, "a small table, for sanitizers"},
@@ -475,6 +479,8 @@ int main(int argc, char **argv)
         {0, "seed", TMAC_OPTION_UNSIGNED, &seed, "N", "seed of the random problems (default 1)"},
         {0, "filter", TMAC_OPTION_STRING, &check.filter, "TEXT",
          "only kernels with this in their name"},
+        {0, "emulated", TMAC_OPTION_STRING, &emulated, "ISA",
+         "kernels of this set were linked with emulated instructions: check them too"},
         {0, NULL, TMAC_OPTION_FLAG, NULL, NULL, NULL},
     };
     const tmac_program program = {
@@ -492,6 +498,13 @@ int main(int argc, char **argv)
     signal(SIGILL, die_by_name);
     check.random.state = seed;
     check.isa = tmac_isa_verified();
+    if (emulated != NULL) {
+        tmac_isa isa;
+        const tmac_status status = tmac_isa_parse(emulated, &isa);
+        if (status.code != TMAC_OK) return tmac_report(&program, status);
+        const tmac_isa_set below = tmac_isa_contained(isa) & ~(1u << isa);
+        if ((check.isa & below) == below) check.isa |= 1u << isa;
+    }
     if (problems == UINT64_MAX) problems = reduced ? 2 : 20;
 
     size_t count, skipped = 0, selected = 0;
