@@ -23,16 +23,14 @@ variants.isas = {
       flags = avx512vbmi .. " -mamx-tile -mamx-int8", bytes = 64 },
 }
 
--- Layouts: template templates/layout_FAMILY.c, or layout_SHARES.c where a line shares the template of a wider family;
--- one layout per row tile, named FAMILY_rROWS.
+-- Layouts: template templates/layout_FAMILY.c; one layout per row tile, named FAMILY_rROWS.
 variants.layouts = {
     { family = "mad2", code_length = 16, rows = { 16, 32, 64, 128 } },
     { family = "lut5", code_length = 5,  rows = { 64, 128, 256, 512 } },
     { family = "lut2", code_length = 4,  rows = { 32, 64 } },
 }
 
--- Kernels: template templates/FAMILY_ISA.c (SHARES_ISA.c where a line shares a wider family's), or `template` where
--- several instruction sets or families have one; one kernel per combination of each line's axes, named
+-- Kernels: template templates/FAMILY_ISA.c, or `template` where several instruction sets share one; one kernel per combination of each line's axes, named
 -- FAMILY_ISA_rROWS_nTOKENS_pPREFETCH.
 --   rows      rows per tile: the layout the kernel reads
 --   tokens    tokens whose sums are held in registers together, while weights are loaded and decoded once
@@ -78,32 +76,32 @@ variants.kernels = {
                { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
 }
 
--- Weights of 1 to 4 bits: one template each for lookup in bit planes and for multiply-add, rendered for every width. As
--- many rows as leave the sums of all planes (or fields) in registers.
+-- Weights of 1 to 4 bits: bit planes for lookup, and multiply-add. The templates serve every width, which is part of the
+-- names: bits4_avx2_r32_n1_p0. As many rows as leave the sums of all planes in registers.
+local none, some = { 0 }, { 0, 4096 }
 for bits = 1, 4 do
-    local bit_planes, multiply_add = "bits" .. bits, "madq" .. bits
-    table.insert(variants.layouts, { family = bit_planes, shares = "bits", bits = bits, code_length = 8,
-                                     rows = { 32, 64, 128 } })
-    table.insert(variants.layouts, { family = multiply_add, shares = "madq", bits = bits, code_length = 32,
-                                     rows = { 16, 32, 64 } })
-    local function kernels(family, shares, isa, preparation, axes)
-        table.insert(variants.kernels, { family = family, shares = shares, bits = bits, isa = isa,
-                                         preparation = preparation, axes = axes })
+    local function layout(family, code_length, rows)
+        table.insert(variants.layouts, { family = family, bits = bits, code_length = code_length, rows = rows })
     end
-    local none, plain = { 0 }, { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = { 0 } } }
-    kernels(bit_planes, "bits", "scalar", "bits", plain)
-    kernels(bit_planes, "bits", "avx2", "bits", {
-        { rows = bits <= 2 and { 32, 64 } or { 32 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+    local function kernels(family, isa, preparation, axes)
+        table.insert(variants.kernels, { family = family, bits = bits, isa = isa, preparation = preparation,
+                                         axes = axes })
+    end
+    layout("bits", 8, { 32, 64, 128 })
+    layout("madq", 32, { 16, 32, 64 })
+    kernels("bits", "scalar", "bits", { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = none } })
+    kernels("bits", "avx2", "bits", {
+        { rows = bits <= 2 and { 32, 64 } or { 32 }, tokens = { 1 }, prefetch = some },
         bits <= 2 and { rows = { 32 }, tokens = { 2 }, prefetch = none } or nil })
-    kernels(bit_planes, "bits", "avx512vnni", "bits", {
-        { rows = { 64, 128 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+    kernels("bits", "avx512bw", "bits", {
+        { rows = { 64, 128 }, tokens = { 1 }, prefetch = some },
         { rows = { 64 }, tokens = { 2 }, prefetch = none } })
-    kernels(multiply_add, "madq", "scalar", "bytes32", { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = none } })
-    kernels(multiply_add, "madq", "avx2", "bytes32", {
-        { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+    kernels("madq", "scalar", "bytes32", { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = none } })
+    kernels("madq", "avx2", "bytes32", {
+        { rows = { 16, 32 }, tokens = { 1 }, prefetch = some },
         { rows = { 16 }, tokens = { 2 }, prefetch = none } })
-    kernels(multiply_add, "madq", "avx512vnni", "bytes32", {
-        { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+    kernels("madq", "avx512vnni", "bytes32", {
+        { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = some },
         { rows = { 32, 64 }, tokens = { 4 }, prefetch = none } })
 end
 

@@ -18,6 +18,11 @@
 
 % part("part_bits_values")
 
+static inline uint32_t code_of(int8_t value)
+{
+    return (uint32_t)(value + ${1 << bits - 1})${bits == 1 and " / 2" or ""};
+}
+
 static size_t tile_bytes(const tmac_shape *shape, uint32_t row_tile)
 {
     if (shape->group > GROUP_MAX) return 0;
