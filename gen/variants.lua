@@ -81,7 +81,9 @@ variants.kernels = {
       axes = { { rows = { 16, 32, 64, 128 }, tokens = { 16 }, prefetch = { 0 } } } },
     { family = "lut2", isa = "scalar", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0 } } } },
-    { family = "lut2", isa = "avx2", preparation = "lut2",
+    { family = "lut2", isa = "ssse3", template = "lut2_pshufb", preparation = "lut2",
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096 } } } },
+    { family = "lut2", isa = "avx2", template = "lut2_pshufb", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = ahead },
                { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
 }
