@@ -1,7 +1,7 @@
 // Instruction sets: names, what they contain, and which of them this host really executes.
 //
 // A set is verified in three steps, each of which has failed alone somewhere: CPUID names its features; XCR0 says that
-// the operating system saves its registers; and a child process executes its instructions and gets the right answers
+// the operating system saves its registers (on Arm the auxiliary vector says both); and a child process executes its instructions and gets the right answers
 // (hypervisors advertise what they trap or emulate wrongly). The child answers through a pipe and not by its exit
 // status, so that a program which ignores SIGCHLD or reaps children by itself is served too. This process installs no
 // signal handlers.
@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,6 +33,10 @@ enum { AVX512VBMI = 1 << 1, GFNI = 1 << 8, AVX512VNNI = 1 << 11 };
 // XCR0: SSE and AVX state; opmask, upper halves of zmm0-15, zmm16-31.
 enum { XCR0_YMM = 0x6, XCR0_ZMM = 0xe6 };
 
+// Arm's auxiliary vector, AT_HWCAP and AT_HWCAP2.
+enum { HWCAP_ADVANCED_SIMD = 1 << 1, HWCAP_DOT_PRODUCT = 1 << 20 };
+enum { HWCAP2_INT8_MATRIX = 1 << 13 };
+
 #define BIT(isa) (1u << TMAC_ISA_##isa)
 
 // clang-format off
@@ -40,14 +45,21 @@ static const struct set {
     tmac_isa_set contained; // itself included
     uint32_t leaf1_ecx, leaf7_ebx, leaf7_ecx, xcr0; // on top of what the contained sets need
     bool (*self_test)(const tmac_self_test_bytes *in);
+    uint32_t hwcap, hwcap2; // for Arm's sets, likewise
 } sets[TMAC_ISA_COUNT] = {
-    [TMAC_ISA_SCALAR] = {"scalar", BIT(SCALAR), 0, 0, 0, 0, NULL},
+    [TMAC_ISA_SCALAR] = {"scalar", BIT(SCALAR), 0, 0, 0, 0, NULL, 0, 0},
     [TMAC_ISA_AVX2] = {"avx2", BIT(SCALAR) | BIT(AVX2),
-        FMA | OSXSAVE | AVX | F16C, AVX2 | BMI2, 0, XCR0_YMM, tmac_self_test_avx2},
+        FMA | OSXSAVE | AVX | F16C, AVX2 | BMI2, 0, XCR0_YMM, tmac_self_test_avx2, 0, 0},
     [TMAC_ISA_AVX512VNNI] = {"avx512vnni", BIT(SCALAR) | BIT(AVX2) | BIT(AVX512VNNI),
-        OSXSAVE, AVX512F | AVX512DQ | AVX512BW | AVX512VL, AVX512VNNI, XCR0_ZMM, tmac_self_test_avx512vnni},
+        OSXSAVE, AVX512F | AVX512DQ | AVX512BW | AVX512VL, AVX512VNNI, XCR0_ZMM, tmac_self_test_avx512vnni, 0, 0},
     [TMAC_ISA_AVX512VBMI] = {"avx512vbmi", BIT(SCALAR) | BIT(AVX2) | BIT(AVX512VNNI) | BIT(AVX512VBMI),
-        OSXSAVE, 0, AVX512VBMI | GFNI, XCR0_ZMM, tmac_self_test_avx512vbmi},
+        OSXSAVE, 0, AVX512VBMI | GFNI, XCR0_ZMM, tmac_self_test_avx512vbmi, 0, 0},
+    [TMAC_ISA_NEON] = {"neon", BIT(SCALAR) | BIT(NEON),
+        0, 0, 0, 0, tmac_self_test_neon, HWCAP_ADVANCED_SIMD, 0},
+    [TMAC_ISA_DOTPROD] = {"dotprod", BIT(SCALAR) | BIT(NEON) | BIT(DOTPROD),
+        0, 0, 0, 0, tmac_self_test_dotprod, HWCAP_DOT_PRODUCT, 0},
+    [TMAC_ISA_I8MM] = {"i8mm", BIT(SCALAR) | BIT(NEON) | BIT(DOTPROD) | BIT(I8MM),
+        0, 0, 0, 0, tmac_self_test_i8mm, 0, HWCAP2_INT8_MATRIX},
 };
 // clang-format on
 
@@ -58,7 +70,7 @@ const char *tmac_isa_name(tmac_isa isa)
 
 tmac_status tmac_isa_parse(const char *name, tmac_isa *isa)
 {
-    char names[128] = "";
+    char names[256] = "";
     for (int i = 0; i < TMAC_ISA_COUNT; i++) {
         if (strcmp(name, sets[i].name) == 0) {
             *isa = (tmac_isa)i;
@@ -97,8 +109,21 @@ static uint32_t read_xcr0(void)
 #endif
 }
 
+// What the kernel says of an Arm processor; 0 on others, where the bits mean something else.
+static uint32_t hardware_capabilities(unsigned long kind)
+{
+#if defined(__aarch64__)
+    return (uint32_t)getauxval(kind);
+#else
+    (void)kind;
+    return 0;
+#endif
+}
+
 static bool advertised(const struct set *set)
 {
+    if ((hardware_capabilities(AT_HWCAP) & set->hwcap) != set->hwcap) return false;
+    if ((hardware_capabilities(AT_HWCAP2) & set->hwcap2) != set->hwcap2) return false;
     const uint32_t leaf1 = tmac_cpuid(1, 0).ecx;
     const tmac_cpuid_leaf leaf7 = tmac_cpuid(7, 0);
     if ((leaf1 & set->leaf1_ecx) != set->leaf1_ecx) return false;

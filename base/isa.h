@@ -1,7 +1,8 @@
 // Instruction sets, as the project counts them: a name, the features it needs, and the sets it contains.
 //
 // A kernel is compiled for exactly one instruction set. A host executes a set of them: tmac_host_probe() finds it by
-// CPUID and XCR0 and then proves each by running it in a child process, because hypervisors advertise what they trap.
+// CPUID and XCR0 (on Arm: by the auxiliary vector) and then proves each by running it in a child process, because
+// hypervisors advertise what they trap.
 #ifndef TMAC_BASE_ISA_H
 #define TMAC_BASE_ISA_H
 
@@ -15,12 +16,15 @@ typedef enum tmac_isa {
     TMAC_ISA_AVX2,       // AVX2 FMA F16C BMI2
     TMAC_ISA_AVX512VNNI, // AVX512 F BW DQ VL VNNI, and all of AVX2's
     TMAC_ISA_AVX512VBMI, // all of AVX512VNNI's, and AVX512_VBMI, GFNI
+    TMAC_ISA_NEON,       // Arm: Advanced SIMD, the baseline of Armv8.0
+    TMAC_ISA_DOTPROD,    // NEON, and the dot products of Armv8.2
+    TMAC_ISA_I8MM,       // all of DOTPROD's, and the 8-bit matrix products of Armv8.6
     TMAC_ISA_COUNT
 } tmac_isa;
 
 typedef uint32_t tmac_isa_set; // bit (1u << isa)
 
-// "scalar", "avx2", "avx512vnni", "avx512vbmi".
+// "scalar", "avx2", "avx512vnni", "avx512vbmi", "neon", "dotprod", "i8mm".
 const char *tmac_isa_name(tmac_isa isa);
 
 // Finds an instruction set by name. TMAC_USAGE with the list of names when there is none such.
@@ -29,8 +33,8 @@ tmac_status tmac_isa_parse(const char *name, tmac_isa *isa);
 // Every set whose features are contained in those of `isa`, itself included: what `--isa` leaves usable.
 tmac_isa_set tmac_isa_contained(tmac_isa isa);
 
-// What this host executes, verified: each set is named by CPUID, its registers are enabled in XCR0, and a child
-// process has executed its instructions and got the right answers. The first call probes (a few milliseconds, forks);
+// What this host executes, verified: each set is named by CPUID, its registers are enabled in XCR0 (on Arm the
+// kernel names it in the auxiliary vector, which says both), and a child process has executed its instructions and got the right answers. The first call probes (a few milliseconds, forks);
 // later ones return the cached result. Thread-safe. Call it before threads start. SCALAR is always in the set.
 tmac_isa_set tmac_isa_verified(void);
 

@@ -18,5 +18,8 @@ typedef struct tmac_self_test_bytes {
 bool tmac_self_test_avx2(const tmac_self_test_bytes *in);
 bool tmac_self_test_avx512vnni(const tmac_self_test_bytes *in);
 bool tmac_self_test_avx512vbmi(const tmac_self_test_bytes *in);
+bool tmac_self_test_neon(const tmac_self_test_bytes *in);
+bool tmac_self_test_dotprod(const tmac_self_test_bytes *in);
+bool tmac_self_test_i8mm(const tmac_self_test_bytes *in);
 
 #endif

@@ -12,6 +12,9 @@ variants.isas = {
     { name = "avx512vnni", enum = "TMAC_ISA_AVX512VNNI", arch = "x86_64", flags = avx512vnni },
     { name = "avx512vbmi", enum = "TMAC_ISA_AVX512VBMI", arch = "x86_64",
       flags = avx512vnni .. " -mavx512vbmi -mgfni" },
+    { name = "neon",       enum = "TMAC_ISA_NEON",       arch = "aarch64", flags = "-march=armv8-a" },
+    { name = "dotprod",    enum = "TMAC_ISA_DOTPROD",    arch = "aarch64", flags = "-march=armv8.2-a+dotprod" },
+    { name = "i8mm",       enum = "TMAC_ISA_I8MM",       arch = "aarch64", flags = "-march=armv8.2-a+dotprod+i8mm" },
 }
 
 -- Layouts: template templates/layout_FAMILY.c; one layout per row tile, named FAMILY_rROWS.
@@ -53,11 +56,24 @@ variants.kernels = {
     { family = "lut2", isa = "avx2", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = ahead },
                { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+    { family = "mad2", isa = "neon", preparation = "bytes16",
+      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 16 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+    { family = "mad2", isa = "dotprod", preparation = "bytes16",
+      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 16 }, tokens = { 4 }, prefetch = { 0, 4096 } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
+    { family = "mad2", isa = "i8mm", preparation = "bytes16",
+      axes = { { rows = { 16 }, tokens = { 2, 4 }, prefetch = { 0, 4096 } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+    { family = "lut2", isa = "neon", preparation = "lut2",
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
 }
 
 -- Plain units: a template rendered once per instruction set, without kernels: file NAME_ISA.c.
 variants.plain = {
-    { name = "floats", isas = { "scalar", "avx2", "avx512vnni" } },
+    { name = "floats", isas = { "scalar", "avx2", "avx512vnni", "neon" } },
 }
 
 return variants

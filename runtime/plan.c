@@ -82,7 +82,8 @@ static const struct {
     const char *family; // NULL: any
 } preferences[] = {
     {TMAC_ISA_AVX512VNNI, "mad2"}, {TMAC_ISA_AVX2, "mad2"}, {TMAC_ISA_AVX512VBMI, NULL},
-    {TMAC_ISA_AVX512VNNI, NULL},   {TMAC_ISA_AVX2, NULL},   {TMAC_ISA_SCALAR, "mad2"},
+    {TMAC_ISA_AVX512VNNI, NULL},   {TMAC_ISA_AVX2, NULL},   {TMAC_ISA_I8MM, "mad2"},
+    {TMAC_ISA_DOTPROD, "mad2"},    {TMAC_ISA_NEON, "mad2"}, {TMAC_ISA_SCALAR, "mad2"},
     {TMAC_ISA_SCALAR, NULL},
 };
 
