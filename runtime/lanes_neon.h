@@ -155,8 +155,7 @@ static inline lanes lanes_zero_below(lanes a, lanes x, float limit)
     EACH_QUARTER
     {
         const uint32x4_t kept = vcgeq_f32(x.quarter[i], vdupq_n_f32(limit));
-        a.quarter[i] =
-            vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a.quarter[i]), kept));
+        a.quarter[i] = vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a.quarter[i]), kept));
     }
     return a;
 }

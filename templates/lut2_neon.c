@@ -5,6 +5,8 @@
 // or 1, in an int8. Bound: a sum is at most 2 * 128 = 256 in size and a code adds two of them, so 63 codes stay within
 // 63 * 2 = 126 in the high plane and 63 * 2 * 255 = 32130 in the low one. Segments of 63 codes are then joined and added
 // to the int32 outputs, which stay in the first-level cache.
+% part("part_order_arm")
+
 #include <arm_neon.h>
 #include <string.h>
 

@@ -4,6 +4,8 @@
 // group's sum of activations is subtracted once.
 //
 // For one token fields are masked in place, for several they are shifted down and share their sums: see below.
+% part("part_order_arm")
+
 #include <arm_neon.h>
 #include <string.h>
 

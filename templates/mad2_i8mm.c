@@ -8,6 +8,8 @@
 //
 // The sums hold w + 1 times q, up to 2 * 128 * K: they may pass 2^31 and wrap, but additions wrap exactly, and with the
 // offset taken off the result is below 2^31 again.
+% part("part_order_arm")
+
 #include <arm_neon.h>
 #include <string.h>
 

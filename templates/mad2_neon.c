@@ -7,6 +7,8 @@
 // Bound: a product is at most 2 * 128 = 256 in size and a block adds four of them to an int16, so 31 blocks stay within
 // 31 * 4 * 256 = 31744. What is widened cannot overflow: w + 1 times q may pass 2^31 on the way and wrap, but additions
 // wrap exactly, and with the offset taken off the result is below 128 * K < 2^31 again.
+% part("part_order_arm")
+
 #include <arm_neon.h>
 #include <string.h>
 
