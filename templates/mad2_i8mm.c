@@ -4,7 +4,8 @@
 // A register of the layout holds four bytes of each of four rows, one field of four neighbours in them. Interleaving
 // the fields f and f + 1 by 32 bits gives eight neighbours of two rows: what usmmla wants. Likewise the first or the
 // last eight activations of a block of two tokens are one half each of their registers. So the weights of a block are
-// decoded once for all tokens of the kernel, and a token that is left over is multiplied by sdot.
+// decoded once for all tokens of the kernel, and a token that is left over is multiplied by sdot. With 16 tokens and
+// more, they are decoded once for all tokens of the call.
 //
 // The sums hold w + 1 times q, up to 2 * 128 * K: they may pass 2^31 and wrap, but additions wrap exactly, and with the
 // offset taken off the result is below 2^31 again.
@@ -50,6 +51,9 @@ static inline void store_rows(int32_t *even, int32_t *odd, int32x4_t first, int3
 
 % part("part_outputs_in_memory")
 
+// Blocks of 16 rows that are decoded at a time for many tokens: 16 KiB, which stay in the first-level cache.
+enum { PANEL_BLOCKS = 64, PANEL_BLOCK_BYTES = 256 };
+
 %% kernel
 % local vectors = rows // 4
 % local pairs = tokens // 2
@@ -60,6 +64,9 @@ static inline void store_rows(int32_t *even, int32_t *odd, int32x4_t first, int3
 % end
 % part("part_mad2_sdot")
 
+% if tokens >= 16 then
+% part("part_mad2_i8mm_panel")
+% else
 // One scale group of a tile for ${tokens} tokens: s<v>_<p> and t<v>_<p> are rows 4v, 4v + 1 and rows 4v + 2, 4v + 3 of tokens 2p
 // and 2p + 1.
 static inline void ${name}_${tokens}(
@@ -109,3 +116,4 @@ static inline void ${name}_${tokens}(
 }
 
 % part("part_mad2_run")
+% end

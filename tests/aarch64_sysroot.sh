@@ -17,3 +17,5 @@ apt-get "${options[@]}" --download-only --yes --no-install-recommends install \
     libsodium-dev libjansson-dev libsqlite3-dev
 for package in "$apt"/archives/*.deb; do dpkg -x "$package" "$folder"; done
 rm -rf "$apt"
+# Absolute links mean the root they were made for.
+find "$folder" -type l -lname '/*' | while read -r link; do ln -sfn "$folder$(readlink "$link")" "$link"; done
