@@ -21,6 +21,9 @@ variants.isas = {
     { name = "avx512gfni", enum = "TMAC_ISA_AVX512GFNI", arch = "x86_64", flags = avx512vbmi .. " -mgfni", bytes = 64 },
     { name = "amx",        enum = "TMAC_ISA_AMX",        arch = "x86_64",
       flags = avx512vbmi .. " -mamx-tile -mamx-int8", bytes = 64 },
+    { name = "neon",       enum = "TMAC_ISA_NEON",       arch = "aarch64", flags = "-march=armv8-a" },
+    { name = "dotprod",    enum = "TMAC_ISA_DOTPROD",    arch = "aarch64", flags = "-march=armv8.2-a+dotprod" },
+    { name = "i8mm",       enum = "TMAC_ISA_I8MM",       arch = "aarch64", flags = "-march=armv8.2-a+dotprod+i8mm" },
 }
 
 -- Layouts: template templates/layout_FAMILY.c; one layout per row tile, named FAMILY_rROWS.
@@ -86,6 +89,18 @@ variants.kernels = {
     { family = "lut2", isa = "avx2", template = "lut2_pshufb", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = ahead },
                { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+    { family = "mad2", isa = "neon", preparation = "bytes16",
+      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 16 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+    { family = "mad2", isa = "dotprod", preparation = "bytes16",
+      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 16 }, tokens = { 4 }, prefetch = { 0, 4096 } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
+    { family = "mad2", isa = "i8mm", preparation = "bytes16",
+      axes = { { rows = { 16 }, tokens = { 2, 4, 16 }, prefetch = { 0, 4096 } } } },
+    { family = "lut2", isa = "neon", preparation = "lut2",
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
 }
 
 -- Weights of 1 to 4 bits: bit planes for lookup, and multiply-add. The templates serve every width, which is part of the
@@ -119,7 +134,7 @@ end
 
 -- Plain units: a template rendered once per instruction set, without kernels: file NAME_ISA.c.
 variants.plain = {
-    { name = "floats", isas = { "scalar", "avx2", "avx512bw" } },
+    { name = "floats", isas = { "scalar", "avx2", "avx512bw", "neon" } },
 }
 
 return variants

@@ -90,8 +90,9 @@ static const struct {
     {TMAC_ISA_AVX512VNNI, "madq", 64, false}, {TMAC_ISA_AVX512BW, "mad2", 64, false},
     {TMAC_ISA_AVXVNNI, "mad2", 64, false},    {TMAC_ISA_AVX2, "mad2", 64, false},
     {TMAC_ISA_AVX2, "madq", 64, false},       {TMAC_ISA_SSE41, "mad2", 64, false},
-    {TMAC_ISA_SSSE3, "lut2", 64, false},      {TMAC_ISA_SCALAR, "mad2", 64, false},
-    {TMAC_ISA_SCALAR, NULL, 64, false},
+    {TMAC_ISA_SSSE3, "lut2", 64, false},      {TMAC_ISA_I8MM, "mad2", 64, false},
+    {TMAC_ISA_DOTPROD, "mad2", 64, false},    {TMAC_ISA_NEON, "mad2", 64, false},
+    {TMAC_ISA_SCALAR, "mad2", 64, false},     {TMAC_ISA_SCALAR, NULL, 64, false},
 };
 
 // The rows that padding adds, in all matrices of the set.
