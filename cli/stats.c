@@ -52,7 +52,7 @@ void tmac_stats_print(const tmac_program *program, const tmac_stats *stats, cons
             program->name, (unsigned long long)stats->prompt_tokens,
             per_second(stats->prompt_tokens, stats->prompt_ns),
             (unsigned long long)stats->generated_tokens,
-            per_second(stats->decode_calls, stats->decode_ns));
+            per_second(stats->decoded_tokens, stats->decode_ns));
     const char *names[NAMES_MAX];
     const uint32_t count = kernel_names(stats, start, names);
     const uint32_t threads = tmac_pool_threads(start->pool);
@@ -93,6 +93,11 @@ void tmac_stats_print_details(const tmac_program *program, tmac_stats *stats,
                 total ? 100.0 * (double)profile.ns[part] / (double)total : 0.0);
     char hex[TMAC_HASH_HEX];
     fingerprint(stats, hex);
+    if (stats->drafted)
+        fprintf(stderr, "; drafted %llu, accepted %llu (%.0f %%), %llu batches",
+                (unsigned long long)stats->drafted, (unsigned long long)stats->accepted,
+                100.0 * (double)stats->accepted / (double)stats->drafted,
+                (unsigned long long)stats->decode_calls);
     fprintf(stderr, "; peak memory %.1f MiB\n%s: logits %s\n", (double)peak_rss_bytes() / 0x1p20,
             program->name, hex);
 }
@@ -131,22 +136,25 @@ tmac_status tmac_stats_print_json(tmac_stats *stats, const tmac_start *start)
                             json_integer((json_int_t)profile.ns[part]));
     char hex[TMAC_HASH_HEX];
     fingerprint(stats, hex);
-    json_t *root =
-        json_pack("{s:I, s:f, s:I, s:f, s:o, s:s, s:I, s:s, s:I, s:s, s:o, s:I, s:I, s:o}", //
-                  "prompt_tokens", (json_int_t)stats->prompt_tokens,                        //
-                  "prompt_tps", per_second(stats->prompt_tokens, stats->prompt_ns),         //
-                  "generated_tokens", (json_int_t)stats->generated_tokens,                  //
-                  "decode_tps", per_second(stats->decode_calls, stats->decode_ns),          //
-                  "kernels", kernels,                                                       //
-                  "rung", tmac_rung_name(rung_of(tmac_model_plan(start->model))),           //
-                  "threads", (json_int_t)tmac_pool_threads(start->pool),                    //
-                  "isa", tmac_isa_name(tmac_isa_best(start->isa)),                          //
-                  "peak_rss_bytes", (json_int_t)peak_rss_bytes(),                           //
-                  "logits_sha256", hex,                                                     //
-                  "time_ns", parts,                                                         //
-                  "matrix_bytes_per_token", (json_int_t)profile.matrix_bytes,               //
-                  "head_bytes_per_token", (json_int_t)profile.head_bytes,                   //
-                  "plan", plan_json(stats, start));
+    json_t *root = json_pack(
+        "{s:I, s:f, s:I, s:f, s:o, s:s, s:I, s:s, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:o}", //
+        "prompt_tokens", (json_int_t)stats->prompt_tokens,                                       //
+        "prompt_tps", per_second(stats->prompt_tokens, stats->prompt_ns),                        //
+        "generated_tokens", (json_int_t)stats->generated_tokens,                                 //
+        "decode_tps", per_second(stats->decoded_tokens, stats->decode_ns),                       //
+        "kernels", kernels,                                                                      //
+        "rung", tmac_rung_name(rung_of(tmac_model_plan(start->model))),                          //
+        "threads", (json_int_t)tmac_pool_threads(start->pool),                                   //
+        "isa", tmac_isa_name(tmac_isa_best(start->isa)),                                         //
+        "peak_rss_bytes", (json_int_t)peak_rss_bytes(),                                          //
+        "logits_sha256", hex,                                                                    //
+        "time_ns", parts,                                                                        //
+        "matrix_bytes_per_token", (json_int_t)profile.matrix_bytes,                              //
+        "head_bytes_per_token", (json_int_t)profile.head_bytes,                                  //
+        "decode_calls", (json_int_t)stats->decode_calls,                                         //
+        "drafted", (json_int_t)stats->drafted,                                                   //
+        "accepted", (json_int_t)stats->accepted,                                                 //
+        "plan", plan_json(stats, start));
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     if (!text) return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory writing statistics");
