@@ -88,7 +88,7 @@ static tmac_status open_all(const char *model, const tmac_start_options *options
     TMAC_TRY(check_options(options, &open, &threads, start));
     TMAC_TRY(tmac_source_open(model, &open, &start->source));
     if (start->batch > start->source.context) start->batch = start->source.context;
-    TMAC_TRY(make_tokenizer(model, options->tokenizer, start));
+    if (!options->no_text) TMAC_TRY(make_tokenizer(model, options->tokenizer, start));
     tmac_plan plan;
     TMAC_TRY(make_plan(options, program, threads, start, &plan));
     TMAC_TRY(tmac_pool_new(threads, &start->pool));

@@ -13,6 +13,7 @@ typedef struct tmac_start_options {
     const char *tokenizer, *bit_order, *database, *isa, *kv;
     uint64_t threads;
     uint64_t batch; // tokens per decode call
+    bool no_text;   // no tokenizer is needed: for measuring with tokens by number
 } tmac_start_options;
 
 // The rows of an option table that fill in `options`, a tmac_start_options.
