@@ -387,8 +387,10 @@ tmac_status tmac_bench_model(const tmac_bench_model_options *options, const tmac
     TMAC_TRY(parse_names(options->isas, "--isa", &all.isas));
     TMAC_TRY(check_names(options, &all));
     writer w = {options->output, 0};
-    tmac_start_options how = {
-        .database = options->database, .bit_order = options->bit_order, .no_text = true};
+    tmac_start_options how = {.database = options->database,
+                              .no_cache = options->no_cache,
+                              .bit_order = options->bit_order,
+                              .no_text = true};
     tmac_status status = tmac_ok();
     for (uint32_t i = 0; i < all.isas.count; i++)
         for (uint32_t b = 0; b < all.batches.count; b++)

@@ -92,7 +92,13 @@ static tmac_status open_all(const char *model, const tmac_start_options *options
     tmac_plan plan;
     TMAC_TRY(make_plan(options, program, threads, start, &plan));
     TMAC_TRY(tmac_pool_new(threads, &start->pool));
-    const tmac_model_options model_options = {start->pool, &plan, start->isa, start->batch};
+    char cache[1024];
+    const bool cached = !options->no_cache && tmac_cache_directory(cache, sizeof cache);
+    const tmac_model_options model_options = {.pool = start->pool,
+                                              .plan = &plan,
+                                              .isa = start->isa,
+                                              .batch_capacity = start->batch,
+                                              .cache = cached ? cache : NULL};
     return tmac_model_new(&start->source, &model_options, &start->model);
 }
 

@@ -13,7 +13,8 @@ typedef struct tmac_start_options {
     const char *tokenizer, *bit_order, *database, *isa, *kv;
     uint64_t threads;
     uint64_t batch; // tokens per decode call
-    bool no_text;   // no tokenizer is needed: for measuring with tokens by number
+    bool no_cache;
+    bool no_text; // no tokenizer is needed: for measuring with tokens by number
 } tmac_start_options;
 
 // The rows of an option table that fill in `options`, a tmac_start_options.
@@ -55,6 +56,12 @@ typedef struct tmac_start_options {
          &(options).isa,                                                                           \
          "NAME",                                                                                   \
          "use no instruction set wider than NAME"},                                                \
+        {0,                                                                                        \
+         "no-cache",                                                                               \
+         TMAC_OPTION_FLAG,                                                                         \
+         &(options).no_cache,                                                                      \
+         NULL,                                                                                     \
+         "neither read nor write packed weights in $TMAC_CACHE (default: $XDG_CACHE_HOME/tmac)"},  \
     {                                                                                              \
         0, "batch", TMAC_OPTION_UNSIGNED, &(options).batch, "N",                                   \
             "prompt tokens multiplied at once (default 128); changes speed, never results"         \

@@ -72,6 +72,8 @@ int main(int argc, char **argv)
          "tuning database (default: $TMAC_DB, else $XDG_DATA_HOME/tmac/tune.db)"},
         {0, "bit-order", TMAC_OPTION_STRING, &m->bit_order, "ORDER",
          "msb or lsb: the order of codes in a bitllama2.c file, which does not tell"},
+        {0, "no-cache", TMAC_OPTION_FLAG, &m->no_cache, NULL,
+         "neither read nor write packed weights in $TMAC_CACHE (default: $XDG_CACHE_HOME/tmac)"},
         {'k', "kernels", TMAC_OPTION_FLAG, &a.kernels, NULL,
          "measure the kernels with PATTERN in their name, or all"},
         {0, "host", TMAC_OPTION_FLAG, &a.host, NULL,

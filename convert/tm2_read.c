@@ -347,6 +347,12 @@ tmac_status tmac_read_tm2(tmac_source *source)
     tmac_tm2_index index;
     TMAC_TRY(tmac_tm2_index_open(&source->map, &index));
     tmac_status status = read_model(source, &index);
+    if (index
+            .present) { // the trailer holds the hash of the index, which holds that of every tensor
+        memcpy(source->recorded_hash, source->map.data + source->map.bytes - TMAC_TM2_TRAILER + 32,
+               TMAC_HASH_BYTES);
+        source->has_recorded_hash = true;
+    }
     tmac_tm2_index_close(&index);
     return status;
 }

@@ -118,6 +118,9 @@ typedef struct tmac_source {
 
     tmac_vocabulary vocabulary;
 
+    uint8_t recorded_hash[32]; // what the file itself records of all its tensors, where it does
+    bool has_recorded_hash;
+
     tmac_map map; // the file
     void *owned;  // whatever the reader allocated; freed by close
     void (*close)(struct tmac_source *source);

@@ -8,7 +8,7 @@ BUILD=${BUILD:-build} CC=${CC:-gcc}
 yardstick=${YARDSTICK:-$(dirname "${TMAC_DATA:-../shared/data}")/yardstick/yardstick.c}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-export TMAC_DB=$work/tune.db
+export TMAC_DB=$work/tune.db TMAC_CACHE=$work/cache
 
 if [ -f "$yardstick" ] && $CC -O3 -march=native -pthread "$yardstick" -o "$work/yardstick" 2>/dev/null; then
     echo "# yardstick"
