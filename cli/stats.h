@@ -6,6 +6,7 @@
 #include "cli/session.h"
 
 typedef struct tmac_stats {
+    uint64_t start_ns;                  // from the program's beginning to the first decode
     uint64_t prompt_tokens, prompt_ns;  // BOS included
     uint64_t generated_tokens;          // chosen, an end token included
     uint64_t decoded_tokens, decode_ns; // after the prompt and kept, choosing included

@@ -70,6 +70,7 @@ typedef struct generation {
     tmac_stats stats;
     uint32_t *tokens; // BOS, prompt, continuation: room for one more than `limit`
     uint32_t count;   // of the prompt, with BOS
+    uint64_t began;   // when the program did
     uint32_t limit;   // positions to compute
     bool printed;     // any piece
     tmac_utf8_stream utf8;
@@ -128,6 +129,7 @@ static tmac_status decode_prompt(generation *run, const float **logits)
         TMAC_TRY(print_token(run, run->tokens[i]));
     if (run->count > run->limit) return tmac_ok();
     const uint64_t started = tmac_now_ns();
+    run->stats.start_ns = started - run->began;
     for (uint32_t at = 0; at < run->count;) {
         const uint32_t left = run->count - at;
         const uint32_t part = left < run->start->batch ? left : run->start->batch;
@@ -233,10 +235,11 @@ int main(int argc, char **argv)
         return tmac_report(&program,
                            tmac_fail(TMAC_USAGE, "missing operand: expected MODEL; try '%s --help'",
                                      program.name));
+    const uint64_t began = tmac_now_ns();
     tmac_start start;
     tmac_status status = tmac_start_open(operands[0], &start_options, &program, &start);
     if (status.code != TMAC_OK) return tmac_report(&program, status);
-    generation run = {.start = &start};
+    generation run = {.start = &start, .began = began};
     status = generate(&run);
     if (status.code == TMAC_OK) status = report(&run);
     free(run.tokens);

@@ -285,7 +285,7 @@ static void pack_phase(void *argument, uint32_t worker, uint32_t workers)
     }
 }
 
-// Packs or copies every unit on all workers, then gives back the pages of the file that this brought in.
+// Packs or copies every unit on all workers.
 static tmac_status fill(const tmac_model *model, pack_jobs *jobs, size_t largest)
 {
     uint32_t workers = tmac_pool_threads(model->pool);
@@ -297,8 +297,6 @@ static tmac_status fill(const tmac_model *model, pack_jobs *jobs, size_t largest
         jobs->rows[w] = tmac_arena_take(&buffers, largest);
     tmac_pool_run(model->pool, pack_phase, jobs);
     tmac_arena_free(&buffers);
-    const tmac_map *map = &model->source->map;
-    if (map->data) madvise((void *)map->data, map->bytes, MADV_DONTNEED);
     return tmac_ok();
 }
 
@@ -325,6 +323,12 @@ static bool ask_cache(tmac_model *model, pack_jobs *jobs, const tmac_model_optio
     return all;
 }
 
+// The pages of the file that opening and packing brought in: what is read in place comes back by itself.
+static void give_back(const tmac_map *map)
+{
+    if (map->data) madvise((void *)map->data, map->bytes, MADV_DONTNEED);
+}
+
 static tmac_status pack_all(tmac_model *model, pack_jobs *jobs, const tmac_model_options *options)
 {
     TMAC_TRY(tmac_arena_new(jobs->bytes, &model->weights));
@@ -344,11 +348,13 @@ static tmac_status pack_all(tmac_model *model, pack_jobs *jobs, const tmac_model
     tmac_cache_piece *pieces = NULL;
     if (options->cache && jobs->count) pieces = calloc(jobs->count, sizeof *pieces);
     if (pieces && ask_cache(model, jobs, options, pieces)) {
+        give_back(&model->source->map);
         tmac_cache_move(model->cache, pieces);
         free(pieces);
         return tmac_ok();
     }
     tmac_status status = fill(model, jobs, largest);
+    give_back(&model->source->map);
     if (status.code == TMAC_OK && model->cache) tmac_cache_write(model->cache, pieces);
     free(pieces);
     return status;
