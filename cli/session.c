@@ -27,6 +27,7 @@ static tmac_status check_options(const tmac_start_options *options, tmac_open_op
                                  uint32_t *threads, tmac_start *start)
 {
     open->tokenizer = options->tokenizer;
+    open->defer_checks = true;
     TMAC_TRY(tmac_bit_order_parse(options->bit_order, &open->bit_order));
     if (options->kv && strcmp(options->kv, "f16") != 0 && strcmp(options->kv, "f32") != 0)
         return tmac_fail(TMAC_USAGE, "unknown KV cache type '%.40s': expected f16 or f32",

@@ -353,7 +353,9 @@ static tmac_status pack_all(tmac_model *model, pack_jobs *jobs, const tmac_model
         free(pieces);
         return tmac_ok();
     }
-    tmac_status status = fill(model, jobs, largest);
+    tmac_status status =
+        model->source->check_weights ? model->source->check_weights(model->source) : tmac_ok();
+    if (status.code == TMAC_OK) status = fill(model, jobs, largest);
     give_back(&model->source->map);
     if (status.code == TMAC_OK && model->cache) tmac_cache_write(model->cache, pieces);
     free(pieces);
