@@ -178,3 +178,18 @@ uint32_t tmac_topology_threads(const tmac_topology *topology, uint32_t limit)
     uint32_t threads = topology->cores ? topology->cores : 1;
     return limit && limit < threads ? limit : threads;
 }
+
+uint32_t tmac_default_threads(uint32_t limit)
+{
+    uint32_t threads = 1;
+    tmac_topology topology;
+    tmac_cpu_list *allowed = calloc(1, sizeof *allowed);
+    if (!allowed) return threads;
+    tmac_cpu_list_allowed(allowed);
+    if (tmac_topology_read("", allowed, &topology).code == TMAC_OK) {
+        threads = tmac_topology_threads(&topology, limit);
+        tmac_topology_free(&topology);
+    }
+    free(allowed);
+    return threads;
+}

@@ -43,6 +43,9 @@ void tmac_topology_free(tmac_topology *topology);
 // The processors this process may run on. At least one.
 void tmac_cpu_list_allowed(tmac_cpu_list *list);
 
+// tmac_topology_threads of this system and process, without pinning anything. At least 1.
+uint32_t tmac_default_threads(uint32_t limit);
+
 // How many threads serve best where nobody says: the physical cores this process may use, at most `limit` (a quota; 0:
 // none). Hardware threads of one core share the units that multiply.
 uint32_t tmac_topology_threads(const tmac_topology *topology, uint32_t limit);

@@ -389,6 +389,7 @@ tmac_status tmac_bench_model(const tmac_bench_model_options *options, const tmac
     writer w = {options->output, 0};
     tmac_start_options how = {.database = options->database,
                               .no_cache = options->no_cache,
+                              .cpus = options->cpus,
                               .bit_order = options->bit_order,
                               .no_text = true};
     tmac_status status = tmac_ok();

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/topology.h"
 #include "db/db.h"
 
 enum { DEFAULT_BATCH = 128, BATCH_MAX = 4096 };
@@ -24,7 +25,7 @@ static tmac_status choose_isa(const char *name, tmac_start *start)
 
 // Every option that can be judged without the model.
 static tmac_status check_options(const tmac_start_options *options, tmac_open_options *open,
-                                 uint32_t *threads, tmac_start *start)
+                                 uint32_t *threads, tmac_cpu_list *cpus, tmac_start *start)
 {
     open->tokenizer = options->tokenizer;
     open->defer_checks = true;
@@ -38,10 +39,13 @@ static tmac_status check_options(const tmac_start_options *options, tmac_open_op
                          (unsigned long long)options->batch, BATCH_MAX);
     start->batch = options->batch ? (uint32_t)options->batch : DEFAULT_BATCH;
     TMAC_TRY(choose_isa(options->isa, start));
+    if (options->cpus) TMAC_TRY(tmac_cpu_list_parse(options->cpus, cpus));
     if (options->threads > TMAC_POOL_MAX)
         return tmac_fail(TMAC_USAGE, "%llu threads: at most %d",
                          (unsigned long long)options->threads, TMAC_POOL_MAX);
-    *threads = options->threads ? (uint32_t)options->threads : start->host.logical_cpus;
+    *threads = (uint32_t)options->threads;
+    if (*threads == 0 && options->cpus) *threads = cpus->count;
+    if (*threads == 0) *threads = tmac_default_threads(start->host.logical_cpus);
     if (*threads > TMAC_POOL_MAX) *threads = TMAC_POOL_MAX;
     return tmac_ok();
 }
@@ -86,13 +90,16 @@ static tmac_status open_all(const char *model, const tmac_start_options *options
 {
     tmac_open_options open = {0};
     uint32_t threads = 1;
-    TMAC_TRY(check_options(options, &open, &threads, start));
+    tmac_cpu_list cpus = {.count = 0};
+    TMAC_TRY(check_options(options, &open, &threads, &cpus, start));
     TMAC_TRY(tmac_source_open(model, &open, &start->source));
     if (start->batch > start->source.context) start->batch = start->source.context;
     if (!options->no_text) TMAC_TRY(make_tokenizer(model, options->tokenizer, start));
     tmac_plan plan;
     TMAC_TRY(make_plan(options, program, threads, start, &plan));
     TMAC_TRY(tmac_pool_new(threads, &start->pool));
+    // Before the model: weights lie in the memory node of the worker that writes them first.
+    if (options->cpus) TMAC_TRY(tmac_pool_pin(start->pool, cpus.cpu, cpus.count));
     char cache[1024];
     const bool cached = !options->no_cache && tmac_cache_directory(cache, sizeof cache);
     const tmac_model_options model_options = {.pool = start->pool,

@@ -10,7 +10,7 @@
 
 // Strings as the user wrote them; NULL or 0: the default.
 typedef struct tmac_start_options {
-    const char *tokenizer, *bit_order, *database, *isa, *kv;
+    const char *tokenizer, *bit_order, *database, *isa, *kv, *cpus;
     uint64_t threads;
     uint64_t batch; // tokens per decode call
     bool no_cache;
@@ -31,7 +31,14 @@ typedef struct tmac_start_options {
          TMAC_OPTION_UNSIGNED,                                                                     \
          &(options).threads,                                                                       \
          "N",                                                                                      \
-         "threads (default: the processors this process may use)"},                                \
+         "threads (default: the physical cores this process may use, or the processors of "        \
+         "--cpus)"},                                                                               \
+        {0,                                                                                        \
+         "cpus",                                                                                   \
+         TMAC_OPTION_STRING,                                                                       \
+         &(options).cpus,                                                                          \
+         "LIST",                                                                                   \
+         "tie threads to these processors, in this order: 0-3,8"},                                 \
         {0,                                                                                        \
          "kv",                                                                                     \
          TMAC_OPTION_STRING,                                                                       \

@@ -61,6 +61,8 @@ int main(int argc, char **argv)
         {'j', "threads", TMAC_OPTION_STRING, &m->threads, "LIST", "threads (default: as tmac-run)"},
         {'b', "batch", TMAC_OPTION_STRING, &m->batches, "LIST",
          "prompt tokens multiplied at once (default 128)"},
+        {0, "cpus", TMAC_OPTION_STRING, &m->cpus, "LIST",
+         "tie threads to these processors, in this order: 0-3,8"},
         {0, "kv", TMAC_OPTION_STRING, &m->kvs, "LIST", "numbers in the KV cache (default f16)"},
         {0, "isa", TMAC_OPTION_STRING, &m->isas, "LIST", "use no instruction set wider than these"},
         {0, "head", TMAC_OPTION_STRING, &m->head, "TYPE", "the head: stored (default)"},
