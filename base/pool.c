@@ -166,3 +166,38 @@ uint32_t tmac_pool_threads(const tmac_pool *pool)
 {
     return pool->threads;
 }
+
+typedef struct pinning {
+    const uint16_t *cpus;
+    uint32_t count;
+    atomic_uint refused; // a processor, plus one; 0: none
+} pinning;
+
+static void pin_phase(void *argument, uint32_t worker, uint32_t workers)
+{
+    (void)workers;
+    pinning *pin = argument;
+    const uint32_t cpu = pin->cpus[worker % pin->count];
+    const size_t bytes = CPU_ALLOC_SIZE(cpu + 1);
+    cpu_set_t *mask = CPU_ALLOC(cpu + 1);
+    if (mask) {
+        CPU_ZERO_S(bytes, mask);
+        CPU_SET_S(cpu, bytes, mask);
+    }
+    if (!mask || sched_setaffinity(0, bytes, mask) != 0) atomic_store(&pin->refused, cpu + 1);
+    CPU_FREE(mask);
+}
+
+tmac_status tmac_pool_pin(tmac_pool *pool, const uint16_t *cpus, uint32_t count)
+{
+    if (count == 0)
+        return tmac_fail(TMAC_USAGE, "no processors to pin %u threads to", pool->threads);
+    pinning pin = {.cpus = cpus, .count = count};
+    if (count < pool->threads) pool->spins = 0; // somebody shares a processor with who is awaited
+    tmac_pool_run(pool, pin_phase, &pin);
+    const uint32_t refused = atomic_load(&pin.refused);
+    if (refused)
+        return tmac_fail(TMAC_USAGE, "processor %u is not one that this process may run on",
+                         refused - 1);
+    return tmac_ok();
+}

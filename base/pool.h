@@ -20,6 +20,10 @@ enum { TMAC_POOL_MAX = 1024 };
 // threads in [1, TMAC_POOL_MAX]; 1 makes a pool that runs everything on the caller. The caller frees it.
 tmac_status tmac_pool_new(uint32_t threads, tmac_pool **pool);
 void tmac_pool_free(tmac_pool *pool); // joins the workers; NULL is harmless
+
+// Ties worker i, the caller among them, to processor cpus[i % count] for good. TMAC_USAGE names the first processor that
+// the system refuses.
+tmac_status tmac_pool_pin(tmac_pool *pool, const uint16_t *cpus, uint32_t count);
 uint32_t tmac_pool_threads(const tmac_pool *pool);
 
 // Runs the phase on all workers and returns when all have finished. What they wrote is visible to the caller, and to

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/topology.h"
 #include "db/db.h"
 
 enum { DEFAULT_BATCH = 128, BATCH_MAX = 4096 };
@@ -24,9 +25,10 @@ static tmac_status choose_isa(const char *name, tmac_start *start)
 
 // Every option that can be judged without the model.
 static tmac_status check_options(const tmac_start_options *options, tmac_open_options *open,
-                                 uint32_t *threads, tmac_start *start)
+                                 uint32_t *threads, tmac_cpu_list *cpus, tmac_start *start)
 {
     open->tokenizer = options->tokenizer;
+    open->defer_checks = true;
     TMAC_TRY(tmac_bit_order_parse(options->bit_order, &open->bit_order));
     if (options->kv && strcmp(options->kv, "f16") != 0 && strcmp(options->kv, "f32") != 0)
         return tmac_fail(TMAC_USAGE, "unknown KV cache type '%.40s': expected f16 or f32",
@@ -37,10 +39,13 @@ static tmac_status check_options(const tmac_start_options *options, tmac_open_op
                          (unsigned long long)options->batch, BATCH_MAX);
     start->batch = options->batch ? (uint32_t)options->batch : DEFAULT_BATCH;
     TMAC_TRY(choose_isa(options->isa, start));
+    if (options->cpus) TMAC_TRY(tmac_cpu_list_parse(options->cpus, cpus));
     if (options->threads > TMAC_POOL_MAX)
         return tmac_fail(TMAC_USAGE, "%llu threads: at most %d",
                          (unsigned long long)options->threads, TMAC_POOL_MAX);
-    *threads = options->threads ? (uint32_t)options->threads : start->host.logical_cpus;
+    *threads = (uint32_t)options->threads;
+    if (*threads == 0 && options->cpus) *threads = cpus->count;
+    if (*threads == 0) *threads = tmac_default_threads(start->host.logical_cpus);
     if (*threads > TMAC_POOL_MAX) *threads = TMAC_POOL_MAX;
     return tmac_ok();
 }
@@ -85,14 +90,23 @@ static tmac_status open_all(const char *model, const tmac_start_options *options
 {
     tmac_open_options open = {0};
     uint32_t threads = 1;
-    TMAC_TRY(check_options(options, &open, &threads, start));
+    tmac_cpu_list cpus = {.count = 0};
+    TMAC_TRY(check_options(options, &open, &threads, &cpus, start));
     TMAC_TRY(tmac_source_open(model, &open, &start->source));
     if (start->batch > start->source.context) start->batch = start->source.context;
-    TMAC_TRY(make_tokenizer(model, options->tokenizer, start));
+    if (!options->no_text) TMAC_TRY(make_tokenizer(model, options->tokenizer, start));
     tmac_plan plan;
     TMAC_TRY(make_plan(options, program, threads, start, &plan));
     TMAC_TRY(tmac_pool_new(threads, &start->pool));
-    const tmac_model_options model_options = {start->pool, &plan, start->isa, start->batch};
+    // Before the model: weights lie in the memory node of the worker that writes them first.
+    if (options->cpus) TMAC_TRY(tmac_pool_pin(start->pool, cpus.cpu, cpus.count));
+    char cache[1024];
+    const bool cached = !options->no_cache && tmac_cache_directory(cache, sizeof cache);
+    const tmac_model_options model_options = {.pool = start->pool,
+                                              .plan = &plan,
+                                              .isa = start->isa,
+                                              .batch_capacity = start->batch,
+                                              .cache = cached ? cache : NULL};
     return tmac_model_new(&start->source, &model_options, &start->model);
 }
 

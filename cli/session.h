@@ -10,9 +10,11 @@
 
 // Strings as the user wrote them; NULL or 0: the default.
 typedef struct tmac_start_options {
-    const char *tokenizer, *bit_order, *database, *isa, *kv;
+    const char *tokenizer, *bit_order, *database, *isa, *kv, *cpus;
     uint64_t threads;
     uint64_t batch; // tokens per decode call
+    bool no_cache;
+    bool no_text; // no tokenizer is needed: for measuring with tokens by number
 } tmac_start_options;
 
 // The rows of an option table that fill in `options`, a tmac_start_options.
@@ -29,7 +31,14 @@ typedef struct tmac_start_options {
          TMAC_OPTION_UNSIGNED,                                                                     \
          &(options).threads,                                                                       \
          "N",                                                                                      \
-         "threads (default: the processors this process may use)"},                                \
+         "threads (default: the physical cores this process may use, or the processors of "        \
+         "--cpus)"},                                                                               \
+        {0,                                                                                        \
+         "cpus",                                                                                   \
+         TMAC_OPTION_STRING,                                                                       \
+         &(options).cpus,                                                                          \
+         "LIST",                                                                                   \
+         "tie threads to these processors, in this order: 0-3,8"},                                 \
         {0,                                                                                        \
          "kv",                                                                                     \
          TMAC_OPTION_STRING,                                                                       \
@@ -54,6 +63,12 @@ typedef struct tmac_start_options {
          &(options).isa,                                                                           \
          "NAME",                                                                                   \
          "use no instruction set wider than NAME"},                                                \
+        {0,                                                                                        \
+         "no-cache",                                                                               \
+         TMAC_OPTION_FLAG,                                                                         \
+         &(options).no_cache,                                                                      \
+         NULL,                                                                                     \
+         "neither read nor write packed weights in $TMAC_CACHE (default: $XDG_CACHE_HOME/tmac)"},  \
     {                                                                                              \
         0, "batch", TMAC_OPTION_UNSIGNED, &(options).batch, "N",                                   \
             "prompt tokens multiplied at once (default 128); changes speed, never results"         \

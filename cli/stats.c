@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 enum { NAMES_MAX = TMAC_PLAN_ENTRIES * 2 };
 
@@ -52,7 +53,7 @@ void tmac_stats_print(const tmac_program *program, const tmac_stats *stats, cons
             program->name, (unsigned long long)stats->prompt_tokens,
             per_second(stats->prompt_tokens, stats->prompt_ns),
             (unsigned long long)stats->generated_tokens,
-            per_second(stats->decode_calls, stats->decode_ns));
+            per_second(stats->decoded_tokens, stats->decode_ns));
     const char *names[NAMES_MAX];
     const uint32_t count = kernel_names(stats, start, names);
     const uint32_t threads = tmac_pool_threads(start->pool);
@@ -69,6 +70,17 @@ static uint64_t peak_rss_bytes(void)
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) != 0 || usage.ru_maxrss < 0) return 0;
     return (uint64_t)usage.ru_maxrss * 1024;
+}
+
+// Resident now, where the kernel tells: what is left once weights have moved.
+static uint64_t rss_bytes(void)
+{
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (!file) return 0;
+    unsigned long long pages = 0;
+    if (fscanf(file, "%*u %llu", &pages) != 1) pages = 0; // NOLINT(cert-err34-c)
+    fclose(file);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static void fingerprint(const tmac_stats *stats, char hex[TMAC_HASH_HEX])
@@ -93,8 +105,14 @@ void tmac_stats_print_details(const tmac_program *program, tmac_stats *stats,
                 total ? 100.0 * (double)profile.ns[part] / (double)total : 0.0);
     char hex[TMAC_HASH_HEX];
     fingerprint(stats, hex);
-    fprintf(stderr, "; peak memory %.1f MiB\n%s: logits %s\n", (double)peak_rss_bytes() / 0x1p20,
-            program->name, hex);
+    if (stats->drafted)
+        fprintf(stderr, "; drafted %llu, accepted %llu (%.0f %%), %llu batches",
+                (unsigned long long)stats->drafted, (unsigned long long)stats->accepted,
+                100.0 * (double)stats->accepted / (double)stats->drafted,
+                (unsigned long long)stats->decode_calls);
+    fprintf(stderr, "; started in %.0f ms; memory %.1f MiB, at its peak %.1f MiB\n%s: logits %s\n",
+            (double)stats->start_ns / 1e6, (double)rss_bytes() / 0x1p20,
+            (double)peak_rss_bytes() / 0x1p20, program->name, hex);
 }
 
 static json_t *plan_json(const tmac_stats *stats, const tmac_start *start)
@@ -131,22 +149,28 @@ tmac_status tmac_stats_print_json(tmac_stats *stats, const tmac_start *start)
                             json_integer((json_int_t)profile.ns[part]));
     char hex[TMAC_HASH_HEX];
     fingerprint(stats, hex);
-    json_t *root =
-        json_pack("{s:I, s:f, s:I, s:f, s:o, s:s, s:I, s:s, s:I, s:s, s:o, s:I, s:I, s:o}", //
-                  "prompt_tokens", (json_int_t)stats->prompt_tokens,                        //
-                  "prompt_tps", per_second(stats->prompt_tokens, stats->prompt_ns),         //
-                  "generated_tokens", (json_int_t)stats->generated_tokens,                  //
-                  "decode_tps", per_second(stats->decode_calls, stats->decode_ns),          //
-                  "kernels", kernels,                                                       //
-                  "rung", tmac_rung_name(rung_of(tmac_model_plan(start->model))),           //
-                  "threads", (json_int_t)tmac_pool_threads(start->pool),                    //
-                  "isa", tmac_isa_name(tmac_isa_best(start->isa)),                          //
-                  "peak_rss_bytes", (json_int_t)peak_rss_bytes(),                           //
-                  "logits_sha256", hex,                                                     //
-                  "time_ns", parts,                                                         //
-                  "matrix_bytes_per_token", (json_int_t)profile.matrix_bytes,               //
-                  "head_bytes_per_token", (json_int_t)profile.head_bytes,                   //
-                  "plan", plan_json(stats, start));
+    json_t *root = json_pack("{s:I, s:f, s:I, s:f, s:o, s:s, s:I, s:s, s:I, s:s, s:o, s:I, s:I, "
+                             "s:I, s:I, s:I, s:I, s:I, "
+                             "s:o}",                                                            //
+                             "prompt_tokens", (json_int_t)stats->prompt_tokens,                 //
+                             "prompt_tps", per_second(stats->prompt_tokens, stats->prompt_ns),  //
+                             "generated_tokens", (json_int_t)stats->generated_tokens,           //
+                             "decode_tps", per_second(stats->decoded_tokens, stats->decode_ns), //
+                             "kernels", kernels,                                                //
+                             "rung", tmac_rung_name(rung_of(tmac_model_plan(start->model))),    //
+                             "threads", (json_int_t)tmac_pool_threads(start->pool),             //
+                             "isa", tmac_isa_name(tmac_isa_best(start->isa)),                   //
+                             "peak_rss_bytes", (json_int_t)peak_rss_bytes(),                    //
+                             "logits_sha256", hex,                                              //
+                             "time_ns", parts,                                                  //
+                             "matrix_bytes_per_token", (json_int_t)profile.matrix_bytes,        //
+                             "head_bytes_per_token", (json_int_t)profile.head_bytes,            //
+                             "start_ns", (json_int_t)stats->start_ns,                           //
+                             "rss_bytes", (json_int_t)rss_bytes(),                              //
+                             "decode_calls", (json_int_t)stats->decode_calls,                   //
+                             "drafted", (json_int_t)stats->drafted,                             //
+                             "accepted", (json_int_t)stats->accepted,                           //
+                             "plan", plan_json(stats, start));
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     if (!text) return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory writing statistics");

@@ -6,9 +6,12 @@
 #include "cli/session.h"
 
 typedef struct tmac_stats {
-    uint64_t prompt_tokens, prompt_ns; // BOS included
-    uint64_t generated_tokens;         // chosen, an end token included
-    uint64_t decode_calls, decode_ns;  // of single tokens after the prompt, choosing included
+    uint64_t start_ns;                  // from the program's beginning to the first decode
+    uint64_t prompt_tokens, prompt_ns;  // BOS included
+    uint64_t generated_tokens;          // chosen, an end token included
+    uint64_t decoded_tokens, decode_ns; // after the prompt and kept, choosing included
+    uint64_t decode_calls;              // batches they took: fewer, where drafts were accepted
+    uint64_t drafted, accepted;
     bool hashing;
     tmac_hash_state logits; // running, when hashing
 } tmac_stats;

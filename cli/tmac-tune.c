@@ -2,8 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/host.h"
 #include "base/options.h"
 #include "base/pool.h"
+#include "base/topology.h"
 #include "convert/convert.h"
 #include "tune/tune.h"
 
@@ -45,7 +47,9 @@ static tmac_status run(const arguments *a)
     if (a->threads > TMAC_POOL_MAX)
         return tmac_fail(TMAC_USAGE, "%llu threads, %d at most", (unsigned long long)a->threads,
                          TMAC_POOL_MAX);
-    options.threads = (uint32_t)a->threads;
+    tmac_host host;
+    tmac_host_probe(&host);
+    options.threads = a->threads ? (uint32_t)a->threads : tmac_default_threads(host.logical_cpus);
     if (!(a->time_limit >= 0)) return tmac_fail(TMAC_USAGE, "the time limit must not be negative");
     if (a->isa) {
         tmac_isa isa;
@@ -74,7 +78,7 @@ int main(int argc, char **argv)
         {0, "rigor", TMAC_OPTION_STRING, &a.rigor, "quick|measure",
          "how much time to spend (default: measure)"},
         {'j', "threads", TMAC_OPTION_UNSIGNED, &a.threads, "N",
-         "threads the model will run with (default: all)"},
+         "threads the model will run with (default: as tmac-run)"},
         {0, "isa", TMAC_OPTION_STRING, &a.isa, "NAME",
          "use only what this instruction set contains"},
         {0, "seed", TMAC_OPTION_UNSIGNED, &a.seed, "N",

@@ -23,6 +23,8 @@ typedef struct tmac_open_options {
     tmac_bit_order bit_order;
     const char *
         tokenizer; // a separate tokenizer file that replaces the vocabulary of the model file; NULL: none
+    bool
+        defer_checks; // source->check_weights may be left to do: for who may need no weights at all
 } tmac_open_options;
 
 // Recognises the format by content and opens it. On failure *source is zeroed and nothing is owned.

@@ -71,6 +71,7 @@ tmac_status tmac_source_open(const char *path, const tmac_open_options *options,
         return tmac_fail(TMAC_UNSUPPORTED, "%s: %s", path, refusal);
     }
     tmac_source_begin(source, path, format, &map);
+    source->deferring = options && options->defer_checks;
     tmac_status status =
         read_model(source, magic, options ? options->bit_order : TMAC_BIT_ORDER_UNKNOWN);
     if (status.code == TMAC_OK) status = tmac_source_check(source);

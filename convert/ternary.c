@@ -192,12 +192,23 @@ void tmac_ternary_signs(tmac_matrix *matrix)
 
 // --------------------------------------------------------------------------------------------------------- checks
 
-// 32 codes at a time: `high` has bit 0 of a field set where the code is 2 or 3.
+typedef uint64_t eight_words __attribute__((vector_size(64)));
+
+// 32 codes a word: `high` has bit 0 of a field set where the code is 2 or 3. Every open reads all codes of a model through
+// this, hence the whole cache lines.
 static bool have(const uint8_t *codes, size_t bytes, bool three)
 {
     const uint64_t low_bits = 0x5555555555555555u;
     uint64_t found = 0;
     size_t i = 0;
+    eight_words lanes = {0};
+    for (; i + 64 <= bytes; i += 64) {
+        eight_words word;
+        memcpy(&word, codes + i, sizeof word);
+        lanes |= (word >> 1) & (three ? word : ~word);
+    }
+    for (int lane = 0; lane < 8; lane++)
+        found |= lanes[lane];
     for (; i + 8 <= bytes; i += 8) {
         uint64_t word = tmac_load_u64(codes + i), high = word >> 1;
         found |= high & (three ? word : ~word);

@@ -170,6 +170,27 @@ static tmac_status take_extended(tmac_source *source, const tmac_tm2_index *inde
     return take_scales(source, index, matrix);
 }
 
+// The ternary matrices of all layers, where the file records their hashes.
+static tmac_status check_layers(const tmac_source *source)
+{
+    for (uint32_t l = 0; l < source->layer_count; l++) {
+        const tmac_source_layer *layer = &source->layers[l];
+        const tmac_matrix *const parts[] = {&layer->query,  &layer->key,  &layer->value,
+                                            &layer->output, &layer->gate, &layer->up,
+                                            &layer->down};
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+            const tmac_matrix *matrix = parts[i];
+            if (matrix->number != TMAC_TERNARY ||
+                matrix->detail != tmac_tm2_stride(matrix->columns))
+                continue; // of the extension: checked
+            tmac_status status = check_rows(matrix->name, (const uint8_t *)matrix->data - 2,
+                                            matrix->rows, matrix->columns, NULL);
+            if (status.code != TMAC_OK) return tmac_prefix(status, "%s", source->path);
+        }
+    }
+    return tmac_ok();
+}
+
 static tmac_status take_part(tmac_source *source, const tmac_tm2_index *index, const walked *tensor,
                              tmac_part_of_layer part, uint32_t layer)
 {
@@ -184,7 +205,10 @@ static tmac_status take_part(tmac_source *source, const tmac_tm2_index *index, c
     }
     tmac_ternary_rows(matrix, rows + 2, stride);
     if (!index->present) return body_scales(source, matrix, rows);
-    TMAC_TRY(check_rows(matrix->name, rows, matrix->rows, matrix->columns, NULL));
+    if (source->deferring)
+        source->check_weights = check_layers;
+    else
+        TMAC_TRY(check_rows(matrix->name, rows, matrix->rows, matrix->columns, NULL));
     return take_scales(source, index, matrix);
 }
 
@@ -351,6 +375,12 @@ tmac_status tmac_read_tm2(tmac_source *source)
     tmac_tm2_index index;
     TMAC_TRY(tmac_tm2_index_open(&source->map, &index));
     tmac_status status = read_model(source, &index);
+    if (index
+            .present) { // the trailer holds the hash of the index, which holds that of every tensor
+        memcpy(source->recorded_hash, source->map.data + source->map.bytes - TMAC_TM2_TRAILER + 32,
+               TMAC_HASH_BYTES);
+        source->has_recorded_hash = true;
+    }
     tmac_tm2_index_close(&index);
     return status;
 }

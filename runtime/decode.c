@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "runtime/cache.h"
 #include "runtime/model_private.h"
 
 typedef struct forward_pass {
@@ -279,6 +280,9 @@ tmac_status tmac_decode(tmac_model *model, const tmac_batch_item *items, uint32_
     if (logits) *logits = NULL;
     TMAC_TRY(check_batch(model, items, count));
     forward_pass pass = {.model = model, .items = items, .tokens = count, .clock = tmac_now_ns()};
+    if (model->cache) tmac_cache_settle(model->cache);
+    for (uint32_t n = 0; n < count; n++)
+        tmac_model_make_turns(model, items[n].position + 1);
     const tmac_matrix *embedding = &model->source->embedding;
     for (uint32_t n = 0; n < count; n++)
         embedding->read_float(embedding, items[n].token, 1,

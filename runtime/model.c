@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cache.h"
 #include "runtime/math.h"
 #include "runtime/model_private.h"
 
@@ -146,19 +147,24 @@ static tmac_status make_workspace(tmac_model *model)
 }
 
 // turns[p][i] = (cos, sin) of p * theta^(-2i / rope_dims), computed in double by our own functions and rounded once.
-static void make_turns(tmac_model *model)
+// The table of a long context takes a large part of a second, of which most conversations need little: it is filled as
+// positions come, some blocks of 64 ahead.
+void tmac_model_make_turns(tmac_model *model, uint32_t positions)
 {
+    if (positions <= model->turns_made) return;
     const tmac_source *source = model->source;
-    uint32_t pairs = source->rope_dims / 2;
+    uint32_t pairs = source->rope_dims / 2, end = (uint32_t)tmac_round_up(positions, 64);
+    if (end > source->context) end = source->context;
     assert(model->turns);
     for (uint32_t i = 0; i < pairs; i++) {
         double frequency = tmac_pow((double)source->rope_theta, -2.0 * i / source->rope_dims);
-        for (uint32_t p = 0; p < source->context; p++) {
+        for (uint32_t p = model->turns_made; p < end; p++) {
             float *turn = model->turns + ((size_t)p * pairs + i) * 2;
             turn[0] = (float)tmac_cos(p * frequency);
             turn[1] = (float)tmac_sin(p * frequency);
         }
     }
+    model->turns_made = end;
 }
 
 // ------------------------------------------------------------------------------------------------------- life
@@ -172,7 +178,6 @@ static tmac_status build(tmac_model *model, const tmac_model_options *options)
     TMAC_TRY(resolve_plan(model, options->plan, isa));
     measure_needs(model);
     TMAC_TRY(make_workspace(model));
-    make_turns(model);
     model->layers = calloc(source->layer_count, sizeof *model->layers);
     if (!model->layers)
         return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for %u layers", source->layer_count);
@@ -182,7 +187,7 @@ static tmac_status build(tmac_model *model, const tmac_model_options *options)
         model->layers[l].ffn_norm = source->layers[l].ffn_norm;
         model->layers[l].ffn_sub_norm = source->layers[l].ffn_sub_norm;
     }
-    return tmac_model_pack(model, tmac_source_residency(source));
+    return tmac_model_pack(model, tmac_source_residency(source), options);
 }
 
 tmac_status tmac_model_new(const tmac_source *source, const tmac_model_options *options,
@@ -205,6 +210,7 @@ tmac_status tmac_model_new(const tmac_source *source, const tmac_model_options *
 void tmac_model_free(tmac_model *model)
 {
     if (!model) return;
+    tmac_cache_close(model->cache);
     tmac_arena_free(&model->weights);
     tmac_arena_free(&model->workspace);
     free(model->layers);
@@ -230,6 +236,11 @@ uint32_t tmac_model_batch_capacity(const tmac_model *model)
 const tmac_plan *tmac_model_plan(const tmac_model *model)
 {
     return &model->plan;
+}
+
+bool tmac_model_settling(tmac_model *model)
+{
+    return model->cache && tmac_cache_settle(model->cache);
 }
 
 const char *tmac_part_name(tmac_part part)

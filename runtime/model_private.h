@@ -70,7 +70,10 @@ struct tmac_model {
     tmac_layer *layers;
     tmac_step head; // one float set
     tmac_arena weights, workspace;
-    float *turns; // [context][rope_dims / 2] pairs of cosine, sine
+    float
+        *turns; // [context][rope_dims / 2] pairs of cosine, sine; filled up to turns_made positions
+    uint32_t turns_made;
+    struct tmac_cache *cache; // runtime/cache.h; NULL: none
 
     uint32_t batch_capacity, widest;
     size_t sums_room;
@@ -126,10 +129,17 @@ void tmac_step_prepare(tmac_model *model, const tmac_step *step, uint32_t tokens
 // The kernel a set uses for this many tokens.
 const tmac_kernel *tmac_set_kernel(const tmac_linear_set *set, uint32_t tokens);
 
+// model.c ----------------------------------------------------------------------------------------------------------
+
+// Fills the table of rotations up to `positions` at least.
+void tmac_model_make_turns(tmac_model *model, uint32_t positions);
+
 // pack.c -----------------------------------------------------------------------------------------------------------
 
 // Packs every matrix of the model into model->weights, in the order a token reads them, on all workers.
-tmac_status tmac_model_pack(tmac_model *model, tmac_residency residency);
+// With a cache folder: takes from it what it has, and adds what it has not.
+tmac_status tmac_model_pack(tmac_model *model, tmac_residency residency,
+                            const tmac_model_options *options);
 
 tmac_residency tmac_source_residency(const tmac_source *source);
 

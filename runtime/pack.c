@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sys/mman.h>
+
 #include "base/host.h"
+#include "runtime/cache.h"
 #include "runtime/model_private.h"
 
 // The matrices of one step, in order.
@@ -161,6 +164,7 @@ typedef struct pack_job {
     const tmac_layout *layout; // NULL: a float matrix to be copied as f32
     size_t unit_bytes;
     uint64_t first_unit, units;
+    const uint8_t *found; // packed already, in the cache; NULL: to be packed
 } pack_job;
 
 typedef struct pack_jobs {
@@ -248,6 +252,12 @@ static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
 static void pack_unit(const pack_job *job, uint64_t unit, int8_t *rows)
 {
     const tmac_matrix *matrix = job->matrix;
+    if (job->found) {
+        const void *to = job->layout ? (const void *)job->linear->tiles : job->linear->weights;
+        memcpy((uint8_t *)to + unit * job->unit_bytes, job->found + unit * job->unit_bytes,
+               job->unit_bytes);
+        return;
+    }
     if (!job->layout) {
         float *to = (float *)job->linear->weights + (size_t)unit * matrix->columns;
         matrix->read_float(matrix, (uint32_t)unit, 1, to);
@@ -276,7 +286,51 @@ static void pack_phase(void *argument, uint32_t worker, uint32_t workers)
     }
 }
 
-static tmac_status pack_all(tmac_model *model, pack_jobs *jobs)
+// Packs or copies every unit on all workers.
+static tmac_status fill(const tmac_model *model, pack_jobs *jobs, size_t largest)
+{
+    uint32_t workers = tmac_pool_threads(model->pool);
+    tmac_arena buffers;
+    TMAC_TRY(
+        tmac_arena_new(workers * (tmac_round_up(largest, 64) + sizeof(int8_t *) + 64), &buffers));
+    jobs->rows = tmac_arena_take(&buffers, workers * sizeof *jobs->rows);
+    for (uint32_t w = 0; w < workers; w++)
+        jobs->rows[w] = tmac_arena_take(&buffers, largest);
+    tmac_pool_run(model->pool, pack_phase, jobs);
+    tmac_arena_free(&buffers);
+    return tmac_ok();
+}
+
+// Looks all jobs up in the cache. True when it has every one of them: the model then runs on the cache's file at once.
+static bool ask_cache(tmac_model *model, pack_jobs *jobs, const tmac_model_options *options,
+                      tmac_cache_piece *pieces)
+{
+    for (uint32_t i = 0; i < jobs->count; i++) {
+        const pack_job *job = &jobs->list[i];
+        const void *home = job->layout ? (const void *)job->linear->tiles : job->linear->weights;
+        pieces[i] = (tmac_cache_piece){.matrix = job->matrix,
+                                       .layout = job->layout,
+                                       .bytes = job->unit_bytes * (size_t)job->units,
+                                       .linear = job->linear,
+                                       .home = (uint8_t *)home};
+    }
+    model->cache =
+        tmac_cache_open(options->cache, options->cache_limit, model->source, pieces, jobs->count);
+    bool all = model->cache != NULL;
+    for (uint32_t i = 0; i < jobs->count; i++) {
+        jobs->list[i].found = pieces[i].found;
+        all &= pieces[i].found != NULL;
+    }
+    return all;
+}
+
+// The pages of the file that opening and packing brought in: what is read in place comes back by itself.
+static void give_back(const tmac_map *map)
+{
+    if (map->data) madvise((void *)map->data, map->bytes, MADV_DONTNEED);
+}
+
+static tmac_status pack_all(tmac_model *model, pack_jobs *jobs, const tmac_model_options *options)
 {
     TMAC_TRY(tmac_arena_new(jobs->bytes, &model->weights));
     size_t largest = 0;
@@ -292,18 +346,22 @@ static tmac_status pack_all(tmac_model *model, pack_jobs *jobs)
             job->linear->weights = at;
         }
     }
-    uint32_t workers = tmac_pool_threads(model->pool);
-    tmac_arena buffers;
-    TMAC_TRY(
-        tmac_arena_new(workers * (tmac_round_up(largest, 64) + sizeof(int8_t *) + 64), &buffers));
-    jobs->rows = tmac_arena_take(&buffers, workers * sizeof *jobs->rows);
-    for (uint32_t w = 0; w < workers; w++)
-        jobs->rows[w] = tmac_arena_take(&buffers, largest);
-    tmac_pool_run(model->pool, pack_phase, jobs);
-    tmac_arena_free(&buffers);
-    return tmac_ok();
+    tmac_cache_piece *pieces = NULL;
+    if (options->cache && jobs->count) pieces = calloc(jobs->count, sizeof *pieces);
+    if (pieces && ask_cache(model, jobs, options, pieces)) {
+        give_back(&model->source->map);
+        tmac_cache_move(model->cache, pieces);
+        free(pieces);
+        return tmac_ok();
+    }
+    tmac_status status =
+        model->source->check_weights ? model->source->check_weights(model->source) : tmac_ok();
+    if (status.code == TMAC_OK) status = fill(model, jobs, largest);
+    give_back(&model->source->map);
+    if (status.code == TMAC_OK && model->cache) tmac_cache_write(model->cache, pieces);
+    free(pieces);
+    return status;
 }
-
 static void count_float_bytes(const tmac_step *step, uint64_t *bytes)
 {
     for (uint32_t s = 0; s < step->sets; s++)
@@ -315,7 +373,8 @@ static void count_float_bytes(const tmac_step *step, uint64_t *bytes)
         }
 }
 
-tmac_status tmac_model_pack(tmac_model *model, tmac_residency residency)
+tmac_status tmac_model_pack(tmac_model *model, tmac_residency residency,
+                            const tmac_model_options *options)
 {
     const tmac_source *source = model->source;
     pack_jobs jobs = {0};
@@ -336,7 +395,7 @@ tmac_status tmac_model_pack(tmac_model *model, tmac_residency residency)
     head->columns = source->dim;
     head->tile_count = source->vocab;
     if (status.code == TMAC_OK) status = add_job(&jobs, &source->head, &head->linear[0], NULL);
-    if (status.code == TMAC_OK) status = pack_all(model, &jobs);
+    if (status.code == TMAC_OK) status = pack_all(model, &jobs, options);
     free(jobs.list);
     if (status.code != TMAC_OK) return status;
 

@@ -134,6 +134,14 @@ typedef struct tmac_source {
 
     tmac_vocabulary vocabulary;
 
+    uint8_t recorded_hash[32]; // what the file itself records of all its tensors, where it does
+    bool has_recorded_hash;
+
+    // Checks what opening left unchecked because it takes reading the whole file: that every weight is one. NULL:
+    // nothing. Who reads ternary rows calls it first (tmac_model_new does, unless it has them packed already).
+    bool deferring; // the reader may leave it
+    tmac_status (*check_weights)(const struct tmac_source *source);
+
     tmac_map map; // the file
     void *owned;  // whatever the reader allocated; freed by close
     void (*close)(struct tmac_source *source);

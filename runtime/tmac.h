@@ -34,6 +34,9 @@ typedef struct tmac_model_options {
     const tmac_plan *plan;   // copied; NULL: the built-in rule for the pool's threads and `isa`
     tmac_isa_set isa;        // instruction sets the model may use; 0: all verified ones
     uint32_t batch_capacity; // tokens per tmac_decode at most; 0: 128
+    const char
+        *cache; // folder for packed weights, made when there is something to write; NULL: none
+    uint64_t cache_limit; // bytes that all files of that folder may take; 0: 16 GiB
 } tmac_model_options;
 
 // The distinct input sets of a model in the order a token meets them: what a plan must cover. sets has room for
@@ -45,7 +48,14 @@ uint32_t tmac_model_set_calls(const tmac_source *source, const tmac_input_set *s
 
 tmac_status tmac_model_new(const tmac_source *source, const tmac_model_options *options,
                            tmac_model **model);
-void tmac_model_free(tmac_model *model);
+void tmac_model_free(tmac_model *model); // completes a cache file that is being written
+
+// The folder that programs use for packed weights: $TMAC_CACHE, else $XDG_CACHE_HOME/tmac, else ~/.cache/tmac. False
+// when the environment names none, or one that does not fit `room` bytes.
+bool tmac_cache_directory(char *path, size_t room);
+
+// Whether weights still lie in the cache file, on their way to huge pages. False where there is no cache.
+bool tmac_model_settling(tmac_model *model);
 
 uint32_t tmac_model_vocab(const tmac_model *model);
 uint32_t tmac_model_context(const tmac_model *model);

@@ -8,7 +8,7 @@ BUILD=${BUILD:-build} CC=${CC:-gcc}
 yardstick=${YARDSTICK:-$(dirname "${TMAC_DATA:-../shared/data}")/yardstick/yardstick.c}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-export TMAC_DB=$work/tune.db
+export TMAC_DB=$work/tune.db TMAC_CACHE=$work/cache
 
 if [ -f "$yardstick" ] && $CC -O3 -march=native -pthread "$yardstick" -o "$work/yardstick" 2>/dev/null; then
     echo "# yardstick"
@@ -17,6 +17,8 @@ else
     echo "# no yardstick program at $yardstick"
 fi
 
+echo "# this host"
+"$BUILD/bin/tmac-bench" --host
 echo "# kernels, one token, 450 MB streamed"
 "$BUILD/bin/tmac-bench" --kernels _n1_
 
@@ -25,9 +27,8 @@ if [ ! -f "$model" ]; then
     mkdir -p "$(dirname "$model")"
     "$BUILD/bin/tmac-synth" --shape bitnet-2b-4t "$model"
 fi
-for threads in $(seq 1 "$(nproc)"); do
-    "$BUILD/bin/tmac-tune" --model "$model" --rigor quick -j "$threads" >/dev/null
-    for run in 1 2 3; do
-        "$BUILD/bin/tmac-run" "$model" -t 0 -n 64 -i "Once upon a time" -j "$threads" --stats --json 2>&1 >/dev/null | tail -n 1
-    done
+threads=$(seq -s, 1 "$(nproc)")
+for count in ${threads//,/ }; do
+    "$BUILD/bin/tmac-tune" --model "$model" --rigor quick -j "$count" >/dev/null
 done
+"$BUILD/bin/tmac-bench" -m "$model" -p 512 -n 128 -d 0,2048 -j "$threads" -r 5

@@ -1,9 +1,11 @@
 #include <criterion/criterion.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/pool.h"
+#include "base/topology.h"
 
 static atomic_uint ran;
 static uint32_t written[2][16]; // by odd and even phases: phase + 1
@@ -59,4 +61,21 @@ Test(pool, shares_cover_everything_once)
             }
             cr_assert_eq(next, count);
         }
+}
+
+Test(pool, workers_are_pinned)
+{
+    tmac_pool *pool;
+    cr_assert_eq(tmac_pool_new(3, &pool).code, TMAC_OK);
+    tmac_cpu_list allowed;
+    tmac_cpu_list_allowed(&allowed);
+    const uint16_t cpu = allowed.cpu[allowed.count - 1], absent = TMAC_CPUS_MAX - 1;
+    cr_assert_eq(tmac_pool_pin(pool, &cpu, 1).code, TMAC_OK);
+    cr_assert_eq(sched_getcpu(), cpu);
+    uint32_t phase = 0;
+    memset(written, 0, sizeof written);
+    tmac_pool_run(pool, body, &phase);
+    cr_assert_eq(tmac_pool_pin(pool, &absent, 1).code, TMAC_USAGE);
+    cr_assert_eq(tmac_pool_pin(pool, &cpu, 0).code, TMAC_USAGE);
+    tmac_pool_free(pool);
 }

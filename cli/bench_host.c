@@ -1,0 +1,256 @@
+// What this host can do at most: the figures that speeds are quoted against.
+//
+// Bandwidth is a sequential read by all workers, each its own part of the memory, which it also touched first. The
+// prefetch distance moves the figure by a fifth, so the best of a few counts; the median of passes keeps one
+// disturbed pass from counting. A peak repeats one instruction on registers only, with enough independent accumulators
+// to hide its latency; it is written in assembly because a compiler would remove it.
+#include "cli/bench.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/host.h"
+#include "base/memory.h"
+
+enum { PASSES = 5, BLOCK = 512, PEAK_ROUNDS = 5 };
+
+// ---------------------------------------------------------------------------------------------------------- reading
+
+typedef uint64_t eight_words __attribute__((vector_size(64)));
+
+// `count` bytes, a multiple of BLOCK. The vectors compile to whatever registers the caller's instruction set has.
+__attribute__((always_inline)) static inline uint64_t sum_bytes(const uint8_t *bytes, size_t count,
+                                                                size_t ahead)
+{
+    eight_words sums[BLOCK / 64] = {{0}};
+    for (size_t i = 0; i < count; i += BLOCK)
+        for (size_t j = 0; j < BLOCK / 64; j++) {
+            __builtin_prefetch(bytes + i + j * 64 + ahead, 0, 3);
+            sums[j] += *(const eight_words *)(bytes + i + j * 64);
+        }
+    uint64_t sum = 0;
+    for (size_t j = 0; j < BLOCK / 64; j++)
+        for (int lane = 0; lane < 8; lane++)
+            sum += sums[j][lane];
+    return sum;
+}
+
+typedef uint64_t (*reader)(const uint8_t *bytes, size_t count, size_t ahead);
+
+static uint64_t read_baseline(const uint8_t *bytes, size_t count, size_t ahead)
+{
+    return sum_bytes(bytes, count, ahead);
+}
+
+#if defined __x86_64__
+__attribute__((target("avx2"))) static uint64_t read_avx2(const uint8_t *bytes, size_t count,
+                                                          size_t ahead)
+{
+    return sum_bytes(bytes, count, ahead);
+}
+
+__attribute__((target("avx512f"))) static uint64_t read_avx512(const uint8_t *bytes, size_t count,
+                                                               size_t ahead)
+{
+    return sum_bytes(bytes, count, ahead);
+}
+#endif
+
+static reader widest_reader(void)
+{
+#if defined __x86_64__
+    if (tmac_isa_has(tmac_isa_verified(), TMAC_ISA_AVX512VNNI)) return read_avx512;
+    if (tmac_isa_has(tmac_isa_verified(), TMAC_ISA_AVX2)) return read_avx2;
+#endif
+    return read_baseline;
+}
+
+typedef struct reading {
+    reader read;
+    uint8_t *bytes;
+    uint64_t blocks;
+    size_t ahead;
+    volatile uint64_t sink[TMAC_POOL_MAX]; // what was read is used, as far as a compiler knows
+} reading;
+
+static void touch_phase(void *argument, uint32_t worker, uint32_t workers)
+{
+    reading *r = argument;
+    uint64_t begin, end;
+    tmac_share(r->blocks, worker, workers, &begin, &end);
+    memset(r->bytes + begin * BLOCK, 1, (size_t)(end - begin) * BLOCK);
+}
+
+static void read_phase(void *argument, uint32_t worker, uint32_t workers)
+{
+    reading *r = argument;
+    uint64_t begin, end;
+    tmac_share(r->blocks, worker, workers, &begin, &end);
+    r->sink[worker] = r->read(r->bytes + begin * BLOCK, (size_t)(end - begin) * BLOCK, r->ahead);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+tmac_status tmac_bench_bandwidth(tmac_pool *pool, size_t working_set, double *bytes_per_second)
+{
+    *bytes_per_second = 0;
+    tmac_pages pages;
+    TMAC_TRY(tmac_pages_map(working_set, &pages));
+    reading *r = calloc(1, sizeof *r);
+    if (!r) {
+        tmac_pages_unmap(&pages);
+        return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for measuring bandwidth");
+    }
+    *r = (reading){.read = widest_reader(), .bytes = pages.data, .blocks = working_set / BLOCK};
+    tmac_pool_run(pool, touch_phase, r);
+    for (r->ahead = 512; r->ahead <= 4096; r->ahead *= 2) {
+        uint64_t times[PASSES];
+        for (int pass = 0; pass < PASSES; pass++) {
+            const uint64_t start = tmac_now_ns();
+            tmac_pool_run(pool, read_phase, r);
+            times[pass] = tmac_now_ns() - start + 1;
+        }
+        qsort(times, PASSES, sizeof *times, ascending);
+        const double rate = (double)(r->blocks * BLOCK) * 1e9 / (double)times[PASSES / 2];
+        if (rate > *bytes_per_second) *bytes_per_second = rate;
+    }
+    free(r);
+    tmac_pages_unmap(&pages);
+    return tmac_ok();
+}
+
+// ------------------------------------------------------------------------------------------------------------ peaks
+
+// One loop of `rounds` rounds over ten accumulators.
+typedef struct peak {
+    const char *name, *unit;
+    tmac_isa isa;
+    double per_round; // multiply-accumulates or lookups
+    void (*run)(uint64_t rounds);
+} peak;
+
+#if defined __x86_64__
+// clang-format off
+#define TEN_TIMES(ONE) ONE(0) ONE(1) ONE(2) ONE(3) ONE(4) ONE(5) ONE(6) ONE(7) ONE(8) ONE(9)
+// clang-format on
+#define DOT(n)     "vpdpbusd %%zmm10, %%zmm10, %%zmm" #n "\n"
+#define PERMUTE(n) "vpermi2b %%zmm10, %%zmm10, %%zmm" #n "\n"
+// The sum of products needs three instructions without a dot product; the products have a register of their own.
+#define MULTIPLY_ADD(n)                                                                            \
+    "vpmaddubsw %%ymm10, %%ymm10, %%ymm11\n vpmaddwd %%ymm12, %%ymm11, %%ymm11\n"                  \
+    "vpaddd %%ymm11, %%ymm" #n ", %%ymm" #n "\n"
+#define CLOBBERED(r)                                                                               \
+    r "0", r "1", r "2", r "3", r "4", r "5", r "6", r "7", r "8", r "9", r "10", r "11", r "12"
+
+__attribute__((target("avx512f"))) static void run_dots(uint64_t rounds)
+{
+    for (uint64_t i = 0; i < rounds; i++)
+        __asm__ volatile(TEN_TIMES(DOT)::: CLOBBERED("xmm"));
+}
+
+__attribute__((target("avx512f"))) static void run_permutes(uint64_t rounds)
+{
+    for (uint64_t i = 0; i < rounds; i++)
+        __asm__ volatile(TEN_TIMES(PERMUTE)::: CLOBBERED("xmm"));
+}
+
+__attribute__((target("avx2"))) static void run_multiply_adds(uint64_t rounds)
+{
+    for (uint64_t i = 0; i < rounds; i++)
+        __asm__ volatile(TEN_TIMES(MULTIPLY_ADD)::: CLOBBERED("xmm"));
+}
+
+static const peak PEAKS[] = {
+    {"avx2_peak", "GMAC/s", TMAC_ISA_AVX2, 10 * 32, run_multiply_adds},
+    {"vnni_peak", "GMAC/s", TMAC_ISA_AVX512VNNI, 10 * 64, run_dots},
+    {"vbmi_peak", "Glookup/s", TMAC_ISA_AVX512VBMI, 10 * 64, run_permutes},
+};
+enum { PEAK_COUNT = sizeof PEAKS / sizeof *PEAKS };
+#else
+static const peak *const PEAKS;
+enum { PEAK_COUNT = 0 };
+#endif
+
+static double measure_peak(const peak *p)
+{
+    const uint64_t rounds = 2000000;
+    uint64_t times[PEAK_ROUNDS];
+    for (int i = 0; i < PEAK_ROUNDS; i++) {
+        const uint64_t start = tmac_now_ns();
+        p->run(rounds);
+        times[i] = tmac_now_ns() - start + 1;
+    }
+    qsort(times, PEAK_ROUNDS, sizeof *times, ascending);
+    return p->per_round * (double)rounds / (double)times[PEAK_ROUNDS / 2];
+}
+
+// ----------------------------------------------------------------------------------------------------------- report
+
+typedef struct report {
+    json_t *figures; // NULL: text
+    bool json;
+} report;
+
+static void note(const report *r, const char *name, double value, const char *unit)
+{
+    if (r->json)
+        json_object_set_new(r->figures, name,
+                            json_pack("{s:f, s:s}", "value", value, "unit", unit));
+    else
+        printf("%-12s %9.1f %s\n", name, value, unit);
+    if (!r->json) fflush(stdout);
+}
+
+static tmac_status note_bandwidth(const report *r, uint32_t threads, size_t working_set)
+{
+    tmac_pool *pool;
+    TMAC_TRY(tmac_pool_new(threads, &pool));
+    double rate;
+    tmac_status status = tmac_bench_bandwidth(pool, working_set, &rate);
+    tmac_pool_free(pool);
+    if (status.code != TMAC_OK) return status;
+    char name[32];
+    snprintf(name, sizeof name, "read_%ut", threads);
+    note(r, name, rate / 1e9, "GB/s");
+    return tmac_ok();
+}
+
+tmac_status tmac_bench_host(size_t working_set, bool json)
+{
+    tmac_host host;
+    tmac_host_probe(&host);
+    report r = {json ? json_object() : NULL, json};
+    if (!json) {
+        printf("# %s, %s, %u threads", host.cpu_name, host.hypervisor[0] ? host.hypervisor : "-",
+               host.logical_cpus);
+        for (int isa = 0; isa < TMAC_ISA_COUNT; isa++)
+            if (tmac_isa_has(host.isa, (tmac_isa)isa)) printf(", %s", tmac_isa_name((tmac_isa)isa));
+        putchar('\n');
+    }
+    note(&r, "l1d", (double)host.l1d_bytes / 1024, "KiB");
+    note(&r, "l2", (double)host.l2_bytes / 1024, "KiB");
+    note(&r, "l3", (double)host.l3_bytes / 1024, "KiB");
+    tmac_status status = tmac_ok();
+    for (uint32_t threads = 1; threads <= host.logical_cpus && status.code == TMAC_OK; threads++)
+        status = note_bandwidth(&r, threads, working_set);
+    for (int i = 0; i < PEAK_COUNT && status.code == TMAC_OK; i++)
+        if (tmac_isa_has(host.isa, PEAKS[i].isa))
+            note(&r, PEAKS[i].name, measure_peak(&PEAKS[i]), PEAKS[i].unit);
+    if (status.code == TMAC_OK && json) {
+        json_t *root = json_pack("{s:s, s:s, s:I, s:O}", "cpu_name", host.cpu_name, "hypervisor",
+                                 host.hypervisor, "threads", (json_int_t)host.logical_cpus,
+                                 "figures", r.figures);
+        if (!root || json_dumpf(root, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF)
+            status = tmac_fail(TMAC_IO, "cannot write the results");
+        json_decref(root);
+    }
+    json_decref(r.figures);
+    return status;
+}
