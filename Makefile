@@ -175,7 +175,7 @@ $(BUILD)/tests/check-kernels-amx: $(BUILD)/obj/tests/check_kernels.o \
 SANITIZED := $(BUILD)/sanitized
 UBSAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-test: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels
+test: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
 	$(Q)$(MAKE) --no-print-directory BUILD=$(SANITIZED) SANITIZE='$(UBSAN)' CFLAGS='-O1 -g' test-programs
 	$(Q)! $(AARCH64_READY) || $(MAKE) --no-print-directory aarch64-programs
 	$(Q)BUILD=$(BUILD) SANITIZED=$(SANITIZED) bash tests/run.sh
@@ -203,9 +203,10 @@ $(AARCH64)/sysroot/.complete: tests/aarch64_sysroot.sh
 	$(SAY) SYSROOT $(@D)
 	$(Q)rm -rf $(@D) && bash $< $(@D) && touch $@
 
-# Every kernel on at least 10,000 problems.
-test-kernels: $(BUILD)/tests/check-kernels
-	$(Q)$< --problems 10000
+# Every kernel on at least 10,000 problems, those for AMX with emulated tiles.
+test-kernels: $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
+	$(Q)$(BUILD)/tests/check-kernels --problems 10000
+	$(Q)$(BUILD)/tests/check-kernels-amx --emulated amx --filter _amx_ --problems 10000
 
 # Everything under ASan and UBSan, then what uses threads under TSan.
 sanitize:

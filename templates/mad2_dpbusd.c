@@ -6,7 +6,8 @@
 // Two ways to a field:
 //   mask   x & (3 << 2f), nothing shifted: field f's sums come out 4^f times too large. Each field has accumulators of
 //          its own, shifted down when a segment ends, which is exact. The cheapest decode: four ANDs a block.
-//   shift  (x >> 2f) & 3: all fields share an accumulator, which leaves registers for tall tiles or several tokens.
+//   shift  (x >> 2f) & 3: all fields share an accumulator, which leaves registers for tall tiles or several tokens, and with
+//          vectors of 32 bytes, of which there are 16, is the only one.
 #include <immintrin.h>
 #include <string.h>
 
@@ -36,6 +37,7 @@ static inline int32_t sum_of(const uint8_t *sums)
     return sum;
 }
 
+% if isa.bytes == 64 then
 // Adds a segment to ${lanes} outputs, every field's sums shifted down to their size.
 static inline void add_fields(int32_t *y, vector s0, vector s1, vector s2, vector s3)
 {
@@ -46,11 +48,12 @@ static inline void add_fields(int32_t *y, vector s0, vector s1, vector s2, vecto
 }
 
 % part("part_outputs_in_memory")
+% end
 
 %% kernel
 % local lanes = isa.bytes // 4
 % local vectors = rows // lanes
-% local masked = vectors * tokens <= (isa.bytes == 64 and 4 or 1)
+% local masked = vectors * tokens <= 4 and isa.bytes == 64
 % -- A pointer to token n's data, `offset` elements on.
 % local function token(pointer, stride, n, offset)
 %     local text = pointer

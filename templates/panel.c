@@ -2,15 +2,16 @@
 % local lut5 = family == "lut5"
 // ${family} for many tokens on ${isa.name}: a panel of rows is decoded to bytes once, then all tokens are multiplied by it.
 //
-// A panel is up to 64 rows by ${amx and 640 or 320} weights along K, on the stack. Its unit is a quad: four neighbours along K of 16 rows,
+// A panel is up to 64 rows by ${amx and 640 or 320} weights along K, on the stack. Its unit is a quad: four weights along K of 16 rows,
 // byte r * 4 + i of 64 holding weight i of row r, plus one (0, 1, 2). That is what vpdpbusd takes, and 16 quads are what
 // an AMX tile product takes. The plus one is made up for by the sum of the scale group's activations, with whose
 // negative the outputs start.
 //
 % if lut5 then
-// Decoding: vpermi2b looks a digit of 64 codes up at once, five digits one after the other; where bit 7 is set the digit
-// d + 1 becomes 2 - (d + 1). Four codes make twenty digits, which two rounds of unpacking turn into five quads of every
-// 16 rows. The codes are permuted first, so that the unpacking leaves the rows in order.
+// Decoding: four codes of 64 rows are transposed, so that a vector holds four neighbouring codes of each of 16 rows. Then
+// vpermi2b looks up a digit d + 1 of 64 codes at once, which is a whole quad; where bit 7 is set it becomes 2 - (d + 1).
+// A quad so has the same digit of four codes: the activations come in that order. The codes are permuted first, so that
+// the transposition leaves the rows in order.
 //
 % end
 % if amx then
@@ -30,10 +31,11 @@
 % end
 #include "runtime/kernel.h"
 
-// The activations' geometry: blocks of 16.
-% part("part_geometry", { code_length = 16 })
+% local block = lut5 and 20 or 16
+// The activations' geometry: blocks of ${block}.
+% part("part_geometry", { code_length = block })
 
-% part("part_bytes16")
+% part("part_bytes" .. block)
 
 enum { PANEL_COLUMNS = ${amx and 640 or 320} }; // a multiple of 64, and of 20, four codes of lut5
 
@@ -92,6 +94,8 @@ static const uint8_t order[64] __attribute__((aligned(64))) = {
 % end
 };
 
+static const uint8_t no_code[64] __attribute__((aligned(64)));
+
 // Digit j of 64 codes, plus one.
 static inline __m512i decode(__m512i codes, __mmask64 negative, uint32_t j)
 {
@@ -100,15 +104,13 @@ static inline __m512i decode(__m512i codes, __mmask64 negative, uint32_t j)
     return _mm512_mask_sub_epi8(digit, negative, _mm512_set1_epi8(2), digit);
 }
 
-// Four neighbours along K of 64 rows, a vector each, become four quads.
-static inline void store_quads(uint8_t *panel, __m512i k0, __m512i k1, __m512i k2, __m512i k3)
+// The five quads of 16 rows' four codes; quads of the same rows are 256 bytes apart.
+static inline void decode_quads(uint8_t *panel, __m512i codes)
 {
-    const __m512i low01 = _mm512_unpacklo_epi8(k0, k1), high01 = _mm512_unpackhi_epi8(k0, k1);
-    const __m512i low23 = _mm512_unpacklo_epi8(k2, k3), high23 = _mm512_unpackhi_epi8(k2, k3);
-    _mm512_store_si512(panel, _mm512_unpacklo_epi16(low01, low23));
-    _mm512_store_si512(panel + 64, _mm512_unpackhi_epi16(low01, low23));
-    _mm512_store_si512(panel + 128, _mm512_unpacklo_epi16(high01, high23));
-    _mm512_store_si512(panel + 192, _mm512_unpackhi_epi16(high01, high23));
+    const __mmask64 negative = _mm512_movepi8_mask(codes);
+% for j = 0, 4 do
+    _mm512_store_si512(panel${j > 0 and " + " .. 256 * j or ""}, decode(codes, negative, ${j}));
+% end
 }
 % end
 
@@ -121,23 +123,24 @@ static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *pan
 {
 % if lut5 then
     const __m512i rows_in_order = _mm512_load_si512(order);
-    while (count > 0) {
-        // A code that does not exist is zero.
-        __m512i x[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
-                        _mm512_setzero_si512()};
-        const uint32_t there = count < 4 ? count : 4;
-        for (uint32_t c = 0; c < there; c++, w += ${rows})
-            x[c] = _mm512_permutexvar_epi8(rows_in_order, _mm512_load_si512(w));
-        count -= there;
-% for c = 0, 3 do
-        const __mmask64 negative${c} = _mm512_movepi8_mask(x[${c}]);
-%     for j = 0, 4 do
-        const __m512i k${5 * c + j} = decode(x[${c}], negative${c}, ${j});
-%     end
+    for (;; w += ${4 * rows}, count -= 4) {
+        // Beyond the last code there are zeros.
+% for c = 1, 3 do
+        const uint8_t *from${c} = count > ${c} ? w + ${c * rows} : no_code;
 % end
-% for quad = 0, 4 do
-        store_quads(panel${quad > 0 and " + " .. 256 * quad or ""}, k${4 * quad}, k${4 * quad + 1}, k${4 * quad + 2}, k${4 * quad + 3});
+        const __m512i x0 = _mm512_permutexvar_epi8(rows_in_order, _mm512_load_si512(w));
+% for c = 1, 3 do
+        const __m512i x${c} = _mm512_permutexvar_epi8(rows_in_order, _mm512_load_si512(from${c}));
 % end
+        const __m512i low01 = _mm512_unpacklo_epi8(x0, x1);
+        const __m512i high01 = _mm512_unpackhi_epi8(x0, x1);
+        const __m512i low23 = _mm512_unpacklo_epi8(x2, x3);
+        const __m512i high23 = _mm512_unpackhi_epi8(x2, x3);
+        decode_quads(panel, _mm512_unpacklo_epi16(low01, low23));
+        decode_quads(panel + 64, _mm512_unpackhi_epi16(low01, low23));
+        decode_quads(panel + 128, _mm512_unpacklo_epi16(high01, high23));
+        decode_quads(panel + 192, _mm512_unpackhi_epi16(high01, high23));
+        if (count <= 4) break;
         panel += 5 * 256;
     }
 % else
@@ -258,7 +261,7 @@ static void ${name}(const tmac_matmul *matmul)
             const uint8_t *w = matmul->tiles + t * tile_bytes + r${lut5 and "" or " * 4"};
             int32_t *y = matmul->y + (size_t)(t - matmul->tile_begin) * ${rows} + r;
             for (uint32_t g = 0; g < inputs.groups; g++, y += matmul->y_stride) {
-                const uint8_t *q = matmul->prepared + (size_t)g * inputs.full * 16;
+                const uint8_t *q = matmul->prepared + (size_t)g * inputs.full * ${lut5 and 20 or 16};
                 const uint8_t *sums = matmul->prepared + sums_at + (size_t)g * 4;
                 for (uint32_t n = 0; n < matmul->tokens; n++) {
                     const __m512i offset =
@@ -274,7 +277,7 @@ static void ${name}(const tmac_matmul *matmul)
                     const uint32_t count = (columns + ${length - 1}) / ${length};
                     ${name}_decode(w, count, panel);
                     w += (size_t)count * ${lut5 and rows or rows * 4};
-                    uint32_t quads = (columns + 3) / 4;
+                    uint32_t quads = ${lut5 and "(columns + 19) / 20 * 5" or "(columns + 3) / 4"};
 % if amx then
                     for (; quads % 16 != 0; quads++)
                         memset(panel + quads * ${64 * vectors}, 0, ${64 * vectors});

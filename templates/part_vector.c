@@ -17,21 +17,17 @@ static inline void vector_store(void *to, vector x)
 }
 
 % local operations = {
-%     { "vector_zero", "void", p .. "_setzero_" .. si .. "()" },
-%     { "vector_set8", "int8_t x", p .. "_set1_epi8(x)" },
-%     { "vector_set16", "int16_t x", p .. "_set1_epi16(x)" },
-%     { "vector_set32", "int32_t x", p .. "_set1_epi32(x)" },
-%     { "vector_and", "vector a, vector b", p .. "_and_" .. si .. "(a, b)" },
-%     { "vector_add16", "vector a, vector b", p .. "_add_epi16(a, b)" },
-%     { "vector_add32", "vector a, vector b", p .. "_add_epi32(a, b)" },
-%     { "vector_madd16", "vector a, vector b", p .. "_madd_epi16(a, b)" },
-%     { "vector_maddubs", "vector a, vector b", p .. "_maddubs_epi16(a, b)" },
+%     { "vector_zero", "", p .. "_setzero_" .. si .. "()" },
+%     { "vector_set8", "x", p .. "_set1_epi8(x)" },
+%     { "vector_set16", "x", p .. "_set1_epi16(x)" },
+%     { "vector_set32", "x", p .. "_set1_epi32(x)" },
+%     { "vector_and", "a, b", p .. "_and_" .. si .. "(a, b)" },
+%     { "vector_add16", "a, b", p .. "_add_epi16(a, b)" },
+%     { "vector_add32", "a, b", p .. "_add_epi32(a, b)" },
+%     { "vector_madd16", "a, b", p .. "_madd_epi16(a, b)" },
+%     { "vector_maddubs", "a, b", p .. "_maddubs_epi16(a, b)" },
 % }
 % for _, o in ipairs(operations) do
-static inline vector ${o[1]}(${o[2]})
-{
-    return ${o[3]};
-}
-
+#define ${o[1]}(${o[2]}) ${o[3]}
 % end
 #define vector_shift_down16(x, count) ${p}_srli_epi16(x, count)
