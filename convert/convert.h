@@ -54,7 +54,7 @@ typedef struct tmac_synth_shape {
         weights; // of the layers: TMAC_TERNARY, TMAC_Q1 .. TMAC_Q4; 0 counts as TMAC_TERNARY
     uint32_t
         group; // weights of a row that share a scale; 0: one scale for the tensor. A row no longer than this
-               // has one scale
+        // has one scale
 } tmac_synth_shape;
 
 // A named real shape ("bitnet-2b-4t", "bitnet-2b-4t,weights=q4,group=32", ...), or "dim=..,hidden=..,..". TMAC_USAGE with the list when unknown.
