@@ -52,11 +52,10 @@ typedef struct tmac_synth_shape {
     bool bf16_head; // embedding stored as bf16 (else f32)
     bool tied;
     float rope_theta;
-    tmac_number
-        weights; // of the layers: TMAC_TERNARY, TMAC_Q1 .. TMAC_Q4; 0 counts as TMAC_TERNARY
-    uint32_t
-        group; // weights of a row that share a scale; 0: one scale for the tensor. A row no longer than this
-               // has one scale
+    // Of the layers: TMAC_TERNARY, TMAC_Q1 .. TMAC_Q4; 0 counts as TMAC_TERNARY.
+    tmac_number weights;
+    // Weights of a row that share a scale, all of a row that is shorter; 0: one scale for the tensor.
+    uint32_t group;
 } tmac_synth_shape;
 
 // A named real shape ("bitnet-2b-4t", "bitnet-2b-4t,weights=q4,group=32", ...), or "dim=..,hidden=..,..". TMAC_USAGE with the list when unknown.

@@ -26,13 +26,21 @@ typedef struct toy_model {
     float norms[LAYERS][4][HIDDEN];
     float final_norm[DIM];
     tmac_random random;
+    tmac_number integers; // of matrices that are not float
 } toy_model;
+
+static uint32_t scale_index(const tmac_matrix *matrix, uint32_t row, uint32_t column)
+{
+    uint32_t groups = (matrix->columns + matrix->group - 1) / matrix->group;
+    return matrix->scale_count == 1 ? 0 : groups > 1 ? row * groups + column / matrix->group : row;
+}
 
 static void read_codes(const tmac_matrix *matrix, uint32_t first, uint32_t count, int8_t *codes)
 {
     const float *values = (const float *)matrix->data + (size_t)first * matrix->columns;
-    for (size_t i = 0; i < (size_t)count * matrix->columns; i++)
-        codes[i] = (int8_t)((values[i] > 0) - (values[i] < 0));
+    for (uint32_t r = first; r < first + count; r++)
+        for (uint32_t c = 0; c < matrix->columns; c++)
+            *codes++ = (int8_t)lrintf(*values++ / matrix->scales[scale_index(matrix, r, c)]);
 }
 
 static void read_values(const tmac_matrix *matrix, uint32_t first, uint32_t count, float *values)
@@ -47,7 +55,7 @@ static tmac_matrix make_matrix(toy_model *toy, uint32_t rows, uint32_t columns, 
 {
     float *values = malloc(sizeof *values * rows * columns);
     tmac_matrix matrix = {.name = "toy",
-                          .number = group ? TMAC_TERNARY : TMAC_F32,
+                          .number = group ? toy->integers : TMAC_F32,
                           .rows = rows,
                           .columns = columns,
                           .group = group,
@@ -67,10 +75,17 @@ static tmac_matrix make_matrix(toy_model *toy, uint32_t rows, uint32_t columns, 
                 *value = (tmac_random_unit(&toy->random) * 2 - 1) / sqrtf((float)columns) * 2;
                 continue;
             }
-            float code = (float)((int)tmac_random_below(&toy->random, 3) - 1);
-            *value = code * scales[matrix.scale_count == 1 ? 0
-                                   : groups > 1            ? r * groups + c / group
-                                                           : r];
+            static const struct {
+                int low, step;
+                uint32_t count;
+            } ranges[] = {[TMAC_TERNARY] = {-1, 1, 3},
+                          [TMAC_Q1] = {-1, 2, 2},
+                          [TMAC_Q2] = {-2, 1, 4},
+                          [TMAC_Q3] = {-4, 1, 8},
+                          [TMAC_Q4] = {-8, 1, 16}};
+            int number = (int)tmac_random_below(&toy->random, ranges[matrix.number].count);
+            float code = (float)(ranges[matrix.number].low + number * ranges[matrix.number].step);
+            *value = code * scales[scale_index(&matrix, r, c)];
         }
     if (!group) matrix.in_place = values;
     return matrix;
@@ -84,10 +99,12 @@ static const float *make_norm(toy_model *toy, float *norm, uint32_t n)
 }
 
 // groups: of q, of k and v, of o, of the rest; 0 is float.
-static void make_toy(toy_model *toy, uint64_t seed, bool bitnet, const uint32_t groups[4])
+static void make_toy_of(tmac_number integers, toy_model *toy, uint64_t seed, bool bitnet,
+                        const uint32_t groups[4])
 {
     memset(toy, 0, sizeof *toy);
     toy->random.state = seed;
+    toy->integers = integers;
     tmac_source *source = &toy->source;
     source->dim = DIM, source->hidden = HIDDEN, source->layer_count = LAYERS, source->heads = HEADS;
     source->kv_heads = KV_HEADS, source->head_dim = HEAD, source->vocab = VOCAB,
@@ -112,6 +129,11 @@ static void make_toy(toy_model *toy, uint64_t seed, bool bitnet, const uint32_t 
         layer->up = make_matrix(toy, HIDDEN, DIM, groups[3], false);
         layer->down = make_matrix(toy, DIM, HIDDEN, groups[3] < DIM ? groups[3] : HIDDEN, true);
     }
+}
+
+static void make_toy(toy_model *toy, uint64_t seed, bool bitnet, const uint32_t groups[4])
+{
+    make_toy_of(TMAC_TERNARY, toy, seed, bitnet, groups);
 }
 
 static void free_matrix(tmac_matrix *matrix)
@@ -140,9 +162,9 @@ static void multiply(const tmac_matrix *matrix, const double *x, double *y)
     double scale = 1, quantized[HIDDEN], largest = 1e-5;
     for (uint32_t c = 0; c < matrix->columns; c++)
         largest = fmax(largest, fabs(x[c]));
-    if (matrix->number == TMAC_TERNARY) scale = 127 / largest;
+    if (matrix->number >= TMAC_TERNARY) scale = 127 / largest;
     for (uint32_t c = 0; c < matrix->columns; c++)
-        quantized[c] = matrix->number == TMAC_TERNARY ? nearbyint(x[c] * scale) / scale : x[c];
+        quantized[c] = matrix->number >= TMAC_TERNARY ? nearbyint(x[c] * scale) / scale : x[c];
     for (uint32_t r = 0; r < matrix->rows; r++) {
         y[r] = 0;
         for (uint32_t c = 0; c < matrix->columns; c++)
@@ -273,14 +295,15 @@ static void make_tokens(uint32_t *tokens, uint32_t count, uint64_t seed)
         tokens[i] = tmac_random_below(&random, VOCAB);
 }
 
-static void check_against_reference(bool bitnet, const uint32_t groups[4], double tolerance)
+static void check_against_reference(tmac_number integers, bool bitnet, const uint32_t groups[4],
+                                    double tolerance)
 {
     enum { COUNT = 40 };
     static toy_model toy;
     static float logits[COUNT * VOCAB];
     static double want[COUNT * VOCAB];
     uint32_t tokens[COUNT];
-    make_toy(&toy, 11, bitnet, groups);
+    make_toy_of(integers, &toy, 11, bitnet, groups);
     make_tokens(tokens, COUNT, 5);
     run(&toy, &(run_way){1, 1, TMAC_ISA_SCALAR}, TMAC_KV_F32, tokens, COUNT, logits);
     reference(&toy, tokens, COUNT, want);
@@ -295,19 +318,27 @@ static void check_against_reference(bool bitnet, const uint32_t groups[4], doubl
 
 Test(decode, float_model_follows_the_definition)
 {
-    check_against_reference(false, (uint32_t[4]){0, 0, 0, 0}, 1e-5);
-    check_against_reference(true, (uint32_t[4]){0, 0, 0, 0}, 1e-5);
+    check_against_reference(TMAC_TERNARY, false, (uint32_t[4]){0, 0, 0, 0}, 1e-5);
+    check_against_reference(TMAC_TERNARY, true, (uint32_t[4]){0, 0, 0, 0}, 1e-5);
 }
 
 // A rounding tie that falls the other way moves a logit by one int8 step somewhere: hence the wider tolerance, which any
 // wrong scale, order or mask exceeds by far.
 Test(decode, ternary_model_follows_the_definition)
 {
-    check_against_reference(false, (uint32_t[4]){DIM, DIM, DIM, DIM}, 1e-2);
-    check_against_reference(true, (uint32_t[4]){DIM, DIM, DIM, DIM}, 1e-2);
-    check_against_reference(true, (uint32_t[4]){32, 32, 32, 32}, 1e-2);
-    check_against_reference(false, (uint32_t[4]){32, DIM, 0, 7}, 1e-2);
-    check_against_reference(true, (uint32_t[4]){0, DIM, 32, DIM}, 1e-2);
+    check_against_reference(TMAC_TERNARY, false, (uint32_t[4]){DIM, DIM, DIM, DIM}, 1e-2);
+    check_against_reference(TMAC_TERNARY, true, (uint32_t[4]){DIM, DIM, DIM, DIM}, 1e-2);
+    check_against_reference(TMAC_TERNARY, true, (uint32_t[4]){32, 32, 32, 32}, 1e-2);
+    check_against_reference(TMAC_TERNARY, false, (uint32_t[4]){32, DIM, 0, 7}, 1e-2);
+    check_against_reference(TMAC_TERNARY, true, (uint32_t[4]){0, DIM, 32, DIM}, 1e-2);
+}
+
+Test(decode, low_bit_models_follow_the_definition)
+{
+    for (tmac_number integers = TMAC_Q1; integers <= TMAC_Q4; integers++) {
+        check_against_reference(integers, false, (uint32_t[4]){32, 32, 32, 32}, 1e-2);
+        check_against_reference(integers, true, (uint32_t[4]){DIM, 7, 0, 16}, 1e-2);
+    }
 }
 
 Test(decode, bits_do_not_depend_on_how_it_runs)

@@ -392,11 +392,12 @@ static void same_matrix(const tmac_matrix *a, const tmac_matrix *b)
 {
     size_t weights = (size_t)a->rows * a->columns;
     cr_assert_str_eq(a->name, b->name);
-    cr_assert_eq(a->number == TMAC_TERNARY, b->number == TMAC_TERNARY, "%s", a->name);
+    cr_assert_eq(tmac_number_is_integer(a->number) ? a->number : 0,
+                 tmac_number_is_integer(b->number) ? b->number : 0, "%s", a->name);
     cr_assert(a->rows == b->rows && a->columns == b->columns, "%s", a->name);
     void *left = malloc(weights * 4), *right = malloc(weights * 4);
     cr_assert(left && right);
-    if (a->number == TMAC_TERNARY) {
+    if (tmac_number_is_integer(a->number)) {
         cr_assert(a->group == b->group && a->scale_count == b->scale_count, "%s", a->name);
         cr_assert_arr_eq(a->scales, b->scales, a->scale_count * sizeof(float), "%s", a->name);
         a->read_codes(a, 0, a->rows, left);
