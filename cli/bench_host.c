@@ -118,7 +118,7 @@ tmac_status tmac_bench_bandwidth(tmac_pool *pool, size_t working_set, double *by
             times[pass] = tmac_now_ns() - start + 1;
         }
         qsort(times, PASSES, sizeof *times, ascending);
-        const double rate = (double)(r->blocks * BLOCK) * 1e9 / (double)times[PASSES / 2];
+        const double rate = (double)r->blocks * BLOCK * 1e9 / (double)times[PASSES / 2];
         if (rate > *bytes_per_second) *bytes_per_second = rate;
     }
     free(r);
