@@ -118,7 +118,8 @@ tmac_status tmac_bench_bandwidth(tmac_pool *pool, size_t working_set, double *by
             times[pass] = tmac_now_ns() - start + 1;
         }
         qsort(times, PASSES, sizeof *times, ascending);
-        const double rate = (double)(r->blocks * BLOCK) * 1e9 / (double)times[PASSES / 2];
+        const size_t middle = PASSES / 2;
+        const double rate = (double)r->blocks * BLOCK * 1e9 / (double)times[middle];
         if (rate > *bytes_per_second) *bytes_per_second = rate;
     }
     free(r);
@@ -188,7 +189,8 @@ static double measure_peak(const peak *p)
         times[i] = tmac_now_ns() - start + 1;
     }
     qsort(times, PEAK_ROUNDS, sizeof *times, ascending);
-    return p->per_round * (double)rounds / (double)times[PEAK_ROUNDS / 2];
+    const size_t middle = PEAK_ROUNDS / 2;
+    return p->per_round * (double)rounds / (double)times[middle];
 }
 
 // ----------------------------------------------------------------------------------------------------------- report

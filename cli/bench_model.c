@@ -241,7 +241,7 @@ static int ascending(const void *a, const void *b)
 static json_t *make_row(const subject *s, const test *t, const uint64_t *ns)
 {
     const double count = t->prompt + t->generation;
-    double speeds[REPETITIONS_MAX], sum = 0, squares = 0, ns_sum = 0;
+    double speeds[REPETITIONS_MAX] = {0}, sum = 0, squares = 0, ns_sum = 0;
     json_t *samples = json_array(), *samples_ns = json_array();
     for (uint32_t i = 0; i < t->repetitions; i++) {
         speeds[i] = count * 1e9 / (double)ns[i];

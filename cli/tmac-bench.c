@@ -96,13 +96,10 @@ int main(int argc, char **argv)
         .operands = "[PATTERN]",
         .operands_max = 1,
         .details =
-            "Lists are separated by commas; every combination is measured. Bandwidth is the "
-            "memory's as\n"
-            "--host measures it. With --kernels a weight is counted once for each token it is "
-            "multiplied\n"
-            "with; every kernel is checked first; one that computes something else is printed as "
-            "WRONG,\n"
-            "and the exit status is 1.",
+            "Lists are separated by commas; every combination is measured. Bandwidth is that of\n"
+            "memory, as --host measures it. With --kernels a weight is counted once for each\n"
+            "token it is multiplied with; every kernel is checked first; one that computes\n"
+            "something else is printed as WRONG, and the exit status is 1.",
         .options = options,
     };
     char **operands;
