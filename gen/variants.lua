@@ -21,6 +21,9 @@ variants.isas = {
     { name = "avx512gfni", enum = "TMAC_ISA_AVX512GFNI", arch = "x86_64", flags = avx512vbmi .. " -mgfni", bytes = 64 },
     { name = "amx",        enum = "TMAC_ISA_AMX",        arch = "x86_64",
       flags = avx512vbmi .. " -mamx-tile -mamx-int8", bytes = 64 },
+    { name = "neon",       enum = "TMAC_ISA_NEON",       arch = "aarch64", flags = "-march=armv8-a" },
+    { name = "dotprod",    enum = "TMAC_ISA_DOTPROD",    arch = "aarch64", flags = "-march=armv8.2-a+dotprod" },
+    { name = "i8mm",       enum = "TMAC_ISA_I8MM",       arch = "aarch64", flags = "-march=armv8.2-a+dotprod+i8mm" },
 }
 
 -- Layouts: template templates/layout_FAMILY.c; one layout per row tile, named FAMILY_rROWS.
@@ -86,11 +89,52 @@ variants.kernels = {
     { family = "lut2", isa = "avx2", template = "lut2_pshufb", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = ahead },
                { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+    { family = "mad2", isa = "neon", preparation = "bytes16",
+      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 16 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+    { family = "mad2", isa = "dotprod", preparation = "bytes16",
+      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 16 }, tokens = { 4 }, prefetch = { 0, 4096 } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
+    { family = "mad2", isa = "i8mm", preparation = "bytes16",
+      axes = { { rows = { 16 }, tokens = { 2, 4, 16 }, prefetch = { 0, 4096 } } } },
+    { family = "lut2", isa = "neon", preparation = "lut2",
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
 }
+
+-- Weights of 1 to 4 bits: bit planes for lookup, and multiply-add. The templates serve every width, which is part of the
+-- names: bits4_avx2_r32_n1_p0. As many rows as leave the sums of all planes in registers.
+local none, some = { 0 }, { 0, 4096 }
+for bits = 1, 4 do
+    local function layout(family, code_length, rows)
+        table.insert(variants.layouts, { family = family, bits = bits, code_length = code_length, rows = rows })
+    end
+    local function kernels(family, isa, preparation, axes)
+        table.insert(variants.kernels, { family = family, bits = bits, isa = isa, preparation = preparation,
+                                         axes = axes })
+    end
+    layout("bits", 8, { 32, 64, 128 })
+    layout("madq", 32, { 16, 32, 64 })
+    kernels("bits", "scalar", "bits", { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = none } })
+    kernels("bits", "avx2", "bits", {
+        { rows = bits <= 2 and { 32, 64 } or { 32 }, tokens = { 1 }, prefetch = some },
+        bits <= 2 and { rows = { 32 }, tokens = { 2 }, prefetch = none } or nil })
+    kernels("bits", "avx512bw", "bits", {
+        { rows = { 64, 128 }, tokens = { 1 }, prefetch = some },
+        { rows = { 64 }, tokens = { 2 }, prefetch = none } })
+    kernels("madq", "scalar", "bytes32", { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = none } })
+    kernels("madq", "avx2", "bytes32", {
+        { rows = { 16, 32 }, tokens = { 1 }, prefetch = some },
+        { rows = { 16 }, tokens = { 2 }, prefetch = none } })
+    kernels("madq", "avx512vnni", "bytes32", {
+        { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = some },
+        { rows = { 32, 64 }, tokens = { 4 }, prefetch = none } })
+end
 
 -- Plain units: a template rendered once per instruction set, without kernels: file NAME_ISA.c.
 variants.plain = {
-    { name = "floats", isas = { "scalar", "avx2", "avx512bw" } },
+    { name = "floats", isas = { "scalar", "avx2", "avx512bw", "neon" } },
 }
 
 return variants

@@ -68,6 +68,7 @@ const tmac_plan_entry *tmac_plan_find(const tmac_plan *plan, const tmac_input_se
 
 bool tmac_layout_holds(const tmac_layout *layout, const tmac_input_set *set)
 {
+    if (layout->format != set->format) return false;
     for (uint32_t i = 0; i < set->matrices && i < TMAC_SET_MATRICES; i++) {
         tmac_shape shape = {set->rows[i], set->columns, set->group};
         if (layout->tile_bytes(&shape) == 0) return false;
@@ -86,10 +87,12 @@ static const struct {
     bool streamed_only;
 } preferences[] = {
     {TMAC_ISA_AVX512VBMI, "lut5", 512, true}, {TMAC_ISA_AVX512VNNI, "mad2", 64, false},
-    {TMAC_ISA_AVX512BW, "mad2", 64, false},   {TMAC_ISA_AVXVNNI, "mad2", 64, false},
-    {TMAC_ISA_AVX2, "mad2", 64, false},       {TMAC_ISA_SSE41, "mad2", 64, false},
-    {TMAC_ISA_SSSE3, "lut2", 64, false},      {TMAC_ISA_SCALAR, "mad2", 64, false},
-    {TMAC_ISA_SCALAR, NULL, 64, false},
+    {TMAC_ISA_AVX512VNNI, "madq", 64, false}, {TMAC_ISA_AVX512BW, "mad2", 64, false},
+    {TMAC_ISA_AVXVNNI, "mad2", 64, false},    {TMAC_ISA_AVX2, "mad2", 64, false},
+    {TMAC_ISA_AVX2, "madq", 64, false},       {TMAC_ISA_SSE41, "mad2", 64, false},
+    {TMAC_ISA_SSSE3, "lut2", 64, false},      {TMAC_ISA_I8MM, "mad2", 64, false},
+    {TMAC_ISA_DOTPROD, "mad2", 64, false},    {TMAC_ISA_NEON, "mad2", 64, false},
+    {TMAC_ISA_SCALAR, "mad2", 64, false},     {TMAC_ISA_SCALAR, NULL, 64, false},
 };
 
 // The rows that padding adds, in all matrices of the set.
