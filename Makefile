@@ -65,9 +65,15 @@ deps:
 # ------------------------------------------------------------------------------------------------ objects
 # The self-tests of instruction sets are compiled for the set they test; everything else for the baseline.
 ifeq ($(ARCH),x86_64)
+FLAGS_base/self_test_ssse3      := -mssse3
+FLAGS_base/self_test_sse41      := -msse4.1
 FLAGS_base/self_test_avx2       := -mavx2 -mfma -mf16c -mbmi2
-FLAGS_base/self_test_avx512vnni := $(FLAGS_base/self_test_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
-FLAGS_base/self_test_avx512vbmi := $(FLAGS_base/self_test_avx512vnni) -mavx512vbmi -mgfni
+FLAGS_base/self_test_avxvnni    := $(FLAGS_base/self_test_avx2) -mavxvnni
+FLAGS_base/self_test_avx512bw   := $(FLAGS_base/self_test_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl
+FLAGS_base/self_test_avx512vnni := $(FLAGS_base/self_test_avx512bw) -mavx512vnni
+FLAGS_base/self_test_avx512vbmi := $(FLAGS_base/self_test_avx512vnni) -mavx512vbmi
+FLAGS_base/self_test_avx512gfni := $(FLAGS_base/self_test_avx512vbmi) -mgfni
+FLAGS_base/self_test_amx        := $(FLAGS_base/self_test_avx512vbmi) -mamx-tile -mamx-int8
 else
 FLAGS_base/self_test_dotprod    := -march=armv8.2-a+dotprod
 FLAGS_base/self_test_i8mm       := -march=armv8.2-a+dotprod+i8mm
@@ -144,6 +150,21 @@ $(BUILD)/tests/unit: $(UNITS:%=$(BUILD)/obj/tests/unit/%.o) $(ARCHIVES) \
 	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES) $(if $(CROSS),,-lcriterion)
 
 $(BUILD)/tests/check-kernels: $(BUILD)/obj/tests/check_kernels.o $(ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
+# The amx kernels' own text with emulated tile instructions, under the same checker: linked before the archive, these
+# objects take the place of the real ones.
+$(BUILD)/kernels/emulated/%.o: $(BUILD)/kernels/%.c
+	$(SAY) EMULATE $*
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -O3 $(filter-out -mamx%,$(KERNEL_FLAGS_$*)) -DTMAC_AMX_EMULATED \
+	    -DTMAC_KERNEL_COMPILER='"$(COMPILER_ID) $(CFLAGS) emulated"' -MMD -MP -c $< -o $@
+
+$(BUILD)/tests/check-kernels-amx: $(BUILD)/obj/tests/check_kernels.o \
+    $(patsubst %,$(BUILD)/kernels/emulated/%.o,$(filter %_amx,$(KERNELS))) $(ARCHIVES)
 	$(SAY) LINK $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,19 +26,29 @@
 
 enum { SELF_TEST_SECONDS = 5 };
 
-// CPUID leaf 1 ECX, leaf 7 EBX and ECX.
+// CPUID leaf 1 ECX; leaf 7 EBX, ECX and EDX; leaf 7.1 EAX.
+enum { SSE3 = 1 << 0, SSSE3 = 1 << 9, SSE41 = 1 << 19 };
 enum { FMA = 1 << 12, OSXSAVE = 1 << 27, AVX = 1 << 28, F16C = 1 << 29 };
 enum { AVX2 = 1 << 5, BMI2 = 1 << 8, AVX512F = 1 << 16, AVX512DQ = 1 << 17, AVX512BW = 1 << 30 };
 #define AVX512VL (1u << 31)
 enum { AVX512VBMI = 1 << 1, GFNI = 1 << 8, AVX512VNNI = 1 << 11 };
-// XCR0: SSE and AVX state; opmask, upper halves of zmm0-15, zmm16-31.
-enum { XCR0_YMM = 0x6, XCR0_ZMM = 0xe6 };
+enum { AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 };
+enum { AVXVNNI = 1 << 4 };
+// XCR0: SSE and AVX state; opmask, upper halves of zmm0-15, zmm16-31; tile configuration and data.
+enum { XCR0_YMM = 0x6, XCR0_ZMM = 0xe6, XCR0_TILES = 0x600e6 };
 
 // Arm's auxiliary vector, AT_HWCAP and AT_HWCAP2.
 enum { HWCAP_ADVANCED_SIMD = 1 << 1, HWCAP_DOT_PRODUCT = 1 << 20 };
 enum { HWCAP2_INT8_MATRIX = 1 << 13 };
 
-#define BIT(isa) (1u << TMAC_ISA_##isa)
+// Sets and what they contain, themselves included: a partial order.
+#define BIT(isa)        (1u << TMAC_ISA_##isa)
+#define WITH_SSSE3      (BIT(SCALAR) | BIT(SSSE3))
+#define WITH_SSE41      (WITH_SSSE3 | BIT(SSE41))
+#define WITH_AVX2       (WITH_SSE41 | BIT(AVX2))
+#define WITH_AVX512BW   (WITH_AVX2 | BIT(AVX512BW))
+#define WITH_AVX512VNNI (WITH_AVX512BW | BIT(AVX512VNNI))
+#define WITH_AVX512VBMI (WITH_AVX512VNNI | BIT(AVX512VBMI))
 
 // clang-format off
 static const struct set {
@@ -45,21 +56,32 @@ static const struct set {
     tmac_isa_set contained; // itself included
     uint32_t leaf1_ecx, leaf7_ebx, leaf7_ecx, xcr0; // on top of what the contained sets need
     bool (*self_test)(const tmac_self_test_bytes *in);
-    uint32_t hwcap, hwcap2; // for Arm's sets, likewise
+    uint32_t leaf7_edx, leaf71_eax; // likewise
+    uint32_t hwcap, hwcap2;         // for Arm's sets, likewise
 } sets[TMAC_ISA_COUNT] = {
-    [TMAC_ISA_SCALAR] = {"scalar", BIT(SCALAR), 0, 0, 0, 0, NULL, 0, 0},
-    [TMAC_ISA_AVX2] = {"avx2", BIT(SCALAR) | BIT(AVX2),
-        FMA | OSXSAVE | AVX | F16C, AVX2 | BMI2, 0, XCR0_YMM, tmac_self_test_avx2, 0, 0},
-    [TMAC_ISA_AVX512VNNI] = {"avx512vnni", BIT(SCALAR) | BIT(AVX2) | BIT(AVX512VNNI),
-        OSXSAVE, AVX512F | AVX512DQ | AVX512BW | AVX512VL, AVX512VNNI, XCR0_ZMM, tmac_self_test_avx512vnni, 0, 0},
-    [TMAC_ISA_AVX512VBMI] = {"avx512vbmi", BIT(SCALAR) | BIT(AVX2) | BIT(AVX512VNNI) | BIT(AVX512VBMI),
-        OSXSAVE, 0, AVX512VBMI | GFNI, XCR0_ZMM, tmac_self_test_avx512vbmi, 0, 0},
+    [TMAC_ISA_SCALAR] = {"scalar", BIT(SCALAR), 0, 0, 0, 0, NULL, 0, 0, 0, 0},
+    [TMAC_ISA_SSSE3] = {"ssse3", WITH_SSSE3, SSE3 | SSSE3, 0, 0, 0, tmac_self_test_ssse3, 0, 0, 0, 0},
+    [TMAC_ISA_SSE41] = {"sse41", WITH_SSE41, SSE41, 0, 0, 0, tmac_self_test_sse41, 0, 0, 0, 0},
+    [TMAC_ISA_AVX2] = {"avx2", WITH_AVX2,
+        FMA | OSXSAVE | AVX | F16C, AVX2 | BMI2, 0, XCR0_YMM, tmac_self_test_avx2, 0, 0, 0, 0},
+    [TMAC_ISA_AVXVNNI] = {"avxvnni", WITH_AVX2 | BIT(AVXVNNI),
+        OSXSAVE, 0, 0, XCR0_YMM, tmac_self_test_avxvnni, 0, AVXVNNI, 0, 0},
+    [TMAC_ISA_AVX512BW] = {"avx512bw", WITH_AVX512BW,
+        OSXSAVE, AVX512F | AVX512DQ | AVX512BW | AVX512VL, 0, XCR0_ZMM, tmac_self_test_avx512bw, 0, 0, 0, 0},
+    [TMAC_ISA_AVX512VNNI] = {"avx512vnni", WITH_AVX512VNNI,
+        OSXSAVE, 0, AVX512VNNI, XCR0_ZMM, tmac_self_test_avx512vnni, 0, 0, 0, 0},
+    [TMAC_ISA_AVX512VBMI] = {"avx512vbmi", WITH_AVX512VBMI,
+        OSXSAVE, 0, AVX512VBMI, XCR0_ZMM, tmac_self_test_avx512vbmi, 0, 0, 0, 0},
+    [TMAC_ISA_AVX512GFNI] = {"avx512gfni", WITH_AVX512VBMI | BIT(AVX512GFNI),
+        OSXSAVE, 0, GFNI, XCR0_ZMM, tmac_self_test_avx512gfni, 0, 0, 0, 0},
+    [TMAC_ISA_AMX] = {"amx", WITH_AVX512VBMI | BIT(AMX),
+        OSXSAVE, 0, 0, XCR0_TILES, tmac_self_test_amx, AMX_TILE | AMX_INT8, 0, 0, 0},
     [TMAC_ISA_NEON] = {"neon", BIT(SCALAR) | BIT(NEON),
-        0, 0, 0, 0, tmac_self_test_neon, HWCAP_ADVANCED_SIMD, 0},
+        0, 0, 0, 0, tmac_self_test_neon, 0, 0, HWCAP_ADVANCED_SIMD, 0},
     [TMAC_ISA_DOTPROD] = {"dotprod", BIT(SCALAR) | BIT(NEON) | BIT(DOTPROD),
-        0, 0, 0, 0, tmac_self_test_dotprod, HWCAP_DOT_PRODUCT, 0},
+        0, 0, 0, 0, tmac_self_test_dotprod, 0, 0, HWCAP_DOT_PRODUCT, 0},
     [TMAC_ISA_I8MM] = {"i8mm", BIT(SCALAR) | BIT(NEON) | BIT(DOTPROD) | BIT(I8MM),
-        0, 0, 0, 0, tmac_self_test_i8mm, 0, HWCAP2_INT8_MATRIX},
+        0, 0, 0, 0, tmac_self_test_i8mm, 0, 0, 0, HWCAP2_INT8_MATRIX},
 };
 // clang-format on
 
@@ -129,12 +151,30 @@ static bool advertised(const struct set *set)
     if ((leaf1 & set->leaf1_ecx) != set->leaf1_ecx) return false;
     if ((leaf7.ebx & set->leaf7_ebx) != set->leaf7_ebx) return false;
     if ((leaf7.ecx & set->leaf7_ecx) != set->leaf7_ecx) return false;
-    return (read_xcr0() & set->xcr0) == set->xcr0;
+    if ((leaf7.edx & set->leaf7_edx) != set->leaf7_edx) return false;
+    if (set->leaf71_eax) { // leaf 7 EAX: its last subleaf
+        if (leaf7.eax < 1) return false;
+        if ((tmac_cpuid(7, 1).eax & set->leaf71_eax) != set->leaf71_eax) return false;
+    }
+    return set->xcr0 == 0 || (read_xcr0() & set->xcr0) == set->xcr0;
+}
+
+// Linux gives the tile registers only to processes that asked; threads and children inherit the permission.
+static bool permitted(int isa)
+{
+    if (isa != TMAC_ISA_AMX) return true;
+#if defined(__x86_64__) && defined(SYS_arch_prctl)
+    enum { REQUEST_XCOMP_PERM = 0x1023, TILE_DATA = 18 }; // of asm/prctl.h, Linux 5.16
+    return syscall(SYS_arch_prctl, REQUEST_XCOMP_PERM, TILE_DATA) == 0;
+#else
+    return false;
+#endif
 }
 
 // The child: dies quietly whatever happens. Everything it calls is safe after a fork of a program with threads.
 __attribute__((noreturn)) static void child(const struct set *set, int answer)
 {
+    if (!permitted((int)(set - sets))) _exit(1);
     static const int fatal[] = {SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGTRAP, SIGALRM};
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
         signal(fatal[i], SIG_DFL);
@@ -187,7 +227,8 @@ static void verify(void)
     verified = BIT(SCALAR);
     for (int i = 1; i < TMAC_ISA_COUNT; i++) {
         const tmac_isa_set below = sets[i].contained & ~(1u << i);
-        if ((verified & below) == below && advertised(&sets[i]) && executes(&sets[i]))
+        if ((verified & below) == below && advertised(&sets[i]) && permitted(i) &&
+            executes(&sets[i]))
             verified |= 1u << i;
     }
 }

@@ -15,9 +15,15 @@ typedef struct tmac_self_test_bytes {
     volatile uint8_t a[64], b[64], c[64];
 } tmac_self_test_bytes;
 
+bool tmac_self_test_ssse3(const tmac_self_test_bytes *in);
+bool tmac_self_test_sse41(const tmac_self_test_bytes *in);
 bool tmac_self_test_avx2(const tmac_self_test_bytes *in);
+bool tmac_self_test_avxvnni(const tmac_self_test_bytes *in);
+bool tmac_self_test_avx512bw(const tmac_self_test_bytes *in);
 bool tmac_self_test_avx512vnni(const tmac_self_test_bytes *in);
 bool tmac_self_test_avx512vbmi(const tmac_self_test_bytes *in);
+bool tmac_self_test_avx512gfni(const tmac_self_test_bytes *in);
+bool tmac_self_test_amx(const tmac_self_test_bytes *in);
 bool tmac_self_test_neon(const tmac_self_test_bytes *in);
 bool tmac_self_test_dotprod(const tmac_self_test_bytes *in);
 bool tmac_self_test_i8mm(const tmac_self_test_bytes *in);

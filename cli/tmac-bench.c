@@ -27,6 +27,7 @@ typedef struct bench {
     int8_t *weights, *q;
     int32_t *expected;
     const tmac_layout *layout; // of what is packed now
+    char format;               // of the weights
     tmac_pages tiles;
     size_t matrix_bytes;
     uint32_t copies;
@@ -56,15 +57,26 @@ static tmac_status bench_new(bench *b)
     if (b->weights == NULL || b->q == NULL || b->expected == NULL)
         return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a matrix of %u x %u", rows, columns);
     tmac_random random = {1};
-    for (size_t i = 0; i < cells; i++)
-        b->weights[i] = (int8_t)((int32_t)tmac_random_below(&random, 3) - 1);
     for (uint32_t k = 0; k < columns; k++)
         b->q[k] = (int8_t)((int32_t)tmac_random_below(&random, 256) - 128);
-    for (uint32_t r = 0; r < rows; r++) {
-        for (uint32_t k = 0; k < columns; k++)
-            b->expected[r] += b->weights[(size_t)r * columns + k] * b->q[k];
-    }
     return tmac_ok();
+}
+
+// Random weights of a layout's format and what they multiply to, unless they are there already.
+static void bench_weights(bench *b, const tmac_layout *layout)
+{
+    const uint32_t rows = b->shape.rows, columns = b->shape.columns;
+    if (b->format == layout->format) return;
+    b->format = layout->format;
+    tmac_random random = {1};
+    int8_t *weights = b->weights;
+    for (uint32_t r = 0; r < rows; r++, weights += columns) {
+        b->expected[r] = 0;
+        for (uint32_t k = 0; k < columns; k++) {
+            weights[k] = tmac_layout_weight(layout, tmac_random_below(&random, 240));
+            b->expected[r] += weights[k] * b->q[k];
+        }
+    }
 }
 
 static void bench_free(bench *b)
@@ -93,6 +105,7 @@ static tmac_status bench_pack(bench *b, const tmac_layout *layout)
         return tmac_fail(TMAC_USAGE, "the working set is too large");
     b->copies = (uint32_t)copies;
     TMAC_TRY(tmac_pages_map(total, &b->tiles));
+    bench_weights(b, layout);
     uint8_t *at = b->tiles.data;
     for (uint32_t t = 0; t < tiles; t++) {
         const uint32_t row = t * layout->row_tile;

@@ -1,4 +1,4 @@
-// tmac-synth: a model of random ternary weights at a real shape.
+// tmac-synth: a model of random weights at a real shape.
 #include "base/options.h"
 #include "convert/convert.h"
 
@@ -15,14 +15,15 @@ int main(int argc, char **argv)
     };
     const tmac_program program = {
         .name = "tmac-synth",
-        .purpose = "write a model of random ternary weights",
+        .purpose = "write a model of random weights",
         .operands = "OUT",
         .operands_min = 1,
         .operands_max = 1,
         .details =
             "For measuring speed: such a model prints noise. Dimensions are dim, hidden, layers, "
             "heads and, "
-            "where the default will not do, kv_heads, vocab, context, bitnet, bf16, tied, theta.",
+            "where the default will not do, kv_heads, vocab, context, bitnet, bf16, tied, theta, "
+            "weights (t, q1, q2, q3 or q4) and group (weights that share a scale).",
         .options = options,
     };
     char **operands;

@@ -3,7 +3,7 @@
 //   tmac_source_open    any file we read -> the neutral form (runtime/source.h)
 //   tmac_tm2_write      the neutral form -> TM2
 //   tmac_vocabulary_*   a separate tokenizer file -> vocabulary
-//   tmac_synth_write    random ternary weights at a real shape -> TM2
+//   tmac_synth_write    random integer weights at a real shape -> TM2
 #ifndef TMAC_CONVERT_CONVERT_H
 #define TMAC_CONVERT_CONVERT_H
 
@@ -50,9 +50,14 @@ typedef struct tmac_synth_shape {
     bool bf16_head; // embedding stored as bf16 (else f32)
     bool tied;
     float rope_theta;
+    tmac_number
+        weights; // of the layers: TMAC_TERNARY, TMAC_Q1 .. TMAC_Q4; 0 counts as TMAC_TERNARY
+    uint32_t
+        group; // weights of a row that share a scale; 0: one scale for the tensor. A row no longer than this
+               // has one scale
 } tmac_synth_shape;
 
-// A named real shape ("bitnet-2b-4t", ...), or "dim=..,hidden=..,..". TMAC_USAGE with the list when unknown.
+// A named real shape ("bitnet-2b-4t", "bitnet-2b-4t,weights=q4,group=32", ...), or "dim=..,hidden=..,..". TMAC_USAGE with the list when unknown.
 tmac_status tmac_synth_parse(const char *text, tmac_synth_shape *shape);
 // Deterministic from the seed; TM2 with extension.
 tmac_status tmac_synth_write(const tmac_synth_shape *shape, uint64_t seed, const char *path);

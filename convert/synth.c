@@ -6,7 +6,8 @@
 //
 // Weights: each random byte below 243 gives five codes of equal odds, the rest of the bytes start over at 0, which
 // favours one pattern by a part in 256. Scale 1.22 / sqrt(K), as a third of the weights is zero: outputs of a matrix
-// then vary about as its inputs do.
+// then vary about as its inputs do. Weights of one to four bits are the low bits of random bytes, at a scale chosen the
+// same way; scale groups differ from it by up to a half.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,17 +25,23 @@ static const struct {
     const char *name;
     tmac_synth_shape shape;
 } shapes[] = {
-    //                   dim   hidden layers heads kv   vocab  context bitnet bf16   tied   RoPE base
-    {"tiny-bitnet", {64, 172, 2, 4, 2, 300, 128, true, false, true, 10000}},
-    {"tiny-llama", {48, 100, 3, 6, 3, 300, 96, false, false, false, 10000}},
-    {"stories15m", {288, 768, 6, 6, 6, 32000, 256, false, false, true, 10000}},
-    {"stories110m", {768, 2048, 12, 12, 12, 32000, 1024, false, false, true, 10000}},
-    {"bitnet-700m", {1536, 4096, 24, 16, 16, 32002, 2048, true, true, true, 10000}},
-    {"bitnet-3b", {3200, 8640, 26, 32, 32, 32002, 2048, true, true, true, 10000}},
-    {"bitnet-2b-4t", {2560, 6912, 30, 20, 5, 128256, 4096, true, true, true, 500000}},
-    {"falcon3-1b", {2048, 8192, 18, 8, 4, 131072, 4096, false, true, false, 1000042}},
-    {"falcon3-3b", {3072, 9216, 22, 12, 4, 131072, 8192, false, true, false, 1000042}},
-    {"llama3-8b", {4096, 14336, 32, 32, 8, 128256, 8192, false, true, false, 500000}},
+    //                   dim   hidden layers heads kv   vocab  context bitnet bf16   tied   RoPE base, weights, group
+    {"tiny-bitnet", {64, 172, 2, 4, 2, 300, 128, true, false, true, 10000, TMAC_TERNARY, 0}},
+    {"tiny-llama", {48, 100, 3, 6, 3, 300, 96, false, false, false, 10000, TMAC_TERNARY, 0}},
+    {"stories15m", {288, 768, 6, 6, 6, 32000, 256, false, false, true, 10000, TMAC_TERNARY, 0}},
+    {"stories110m",
+     {768, 2048, 12, 12, 12, 32000, 1024, false, false, true, 10000, TMAC_TERNARY, 0}},
+    {"bitnet-700m",
+     {1536, 4096, 24, 16, 16, 32002, 2048, true, true, true, 10000, TMAC_TERNARY, 0}},
+    {"bitnet-3b", {3200, 8640, 26, 32, 32, 32002, 2048, true, true, true, 10000, TMAC_TERNARY, 0}},
+    {"bitnet-2b-4t",
+     {2560, 6912, 30, 20, 5, 128256, 4096, true, true, true, 500000, TMAC_TERNARY, 0}},
+    {"falcon3-1b",
+     {2048, 8192, 18, 8, 4, 131072, 4096, false, true, false, 1000042, TMAC_TERNARY, 0}},
+    {"falcon3-3b",
+     {3072, 9216, 22, 12, 4, 131072, 8192, false, true, false, 1000042, TMAC_TERNARY, 0}},
+    {"llama3-8b",
+     {4096, 14336, 32, 32, 8, 128256, 8192, false, true, false, 500000, TMAC_TERNARY, 0}},
 };
 
 static tmac_status unknown_shape(const char *text)
@@ -46,14 +53,29 @@ static tmac_status unknown_shape(const char *text)
     }
     return tmac_fail(
         TMAC_USAGE,
-        "shape %s is not known; known are %s, or "
+        "shape %s is not known; known are %s (a name may be followed by ,NAME=VALUE,..), or "
         "dim=..,hidden=..,layers=..,heads=..[,kv_heads=..,vocab=..,context=..,bitnet=0|1,bf16=0|1,"
-        "tied=0|1,theta=..]",
+        "tied=0|1,theta=..,"
+        "weights=t|q1|q2|q3|q4,group=..]",
         text, names);
+}
+
+// weights=t, q1, ... q4: false when the field is something else.
+static bool parse_weights(const char *field, tmac_synth_shape *shape)
+{
+    static const char *const names[] = {"weights=t", "weights=q1", "weights=q2", "weights=q3",
+                                        "weights=q4"};
+    for (uint32_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(field, names[i]) != 0) continue;
+        shape->weights = (tmac_number)(TMAC_TERNARY + i);
+        return true;
+    }
+    return false;
 }
 
 static tmac_status parse_field(char *field, tmac_synth_shape *shape)
 {
+    if (parse_weights(field, shape)) return tmac_ok();
     uint32_t flags[3] = {shape->bitnet, shape->bf16_head, shape->tied}, theta = 0;
     const struct {
         const char *name;
@@ -70,6 +92,7 @@ static tmac_status parse_field(char *field, tmac_synth_shape *shape)
         {"bf16", &flags[1], 1},
         {"tied", &flags[2], 1},
         {"theta", &theta, 1u << 30},
+        {"group", &shape->group, INT32_MAX},
     };
     char *equals = strchr(field, '=');
     for (size_t i = 0; equals && i < sizeof fields / sizeof *fields; i++) {
@@ -86,26 +109,38 @@ static tmac_status parse_field(char *field, tmac_synth_shape *shape)
         if (theta != 0) shape->rope_theta = (float)theta;
         return tmac_ok();
     }
-    return tmac_fail(TMAC_USAGE,
-                     "--shape: %s is not NAME=NUMBER with a name and a number that make sense",
-                     field);
+    return tmac_fail(
+        TMAC_USAGE, "--shape: %s is not NAME=VALUE with a name and a value that make sense", field);
+}
+
+static tmac_status parse_fields(const char *text, tmac_synth_shape *shape)
+{
+    char copy[256];
+    if (strlen(text) >= sizeof copy) return unknown_shape(text);
+    strcpy(copy, text);
+    char *rest = copy;
+    for (char *field; (field = strsep(&rest, ","));)
+        TMAC_TRY(parse_field(field, shape));
+    return tmac_ok();
 }
 
 tmac_status tmac_synth_parse(const char *text, tmac_synth_shape *shape)
 {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        if (strcmp(text, shapes[i].name) != 0) continue;
+        size_t length = strlen(shapes[i].name);
+        if (strncmp(text, shapes[i].name, length) != 0) continue;
+        if (text[length] != '\0' && text[length] != ',') continue;
         *shape = shapes[i].shape;
-        return tmac_ok();
+        return text[length] ? parse_fields(text + length + 1, shape) : tmac_ok();
     }
-    char copy[256];
-    if (!strchr(text, '=') || strlen(text) >= sizeof copy) return unknown_shape(text);
-    strcpy(copy, text);
-    *shape = (tmac_synth_shape){
-        .vocab = 512, .context = 256, .bitnet = true, .tied = true, .rope_theta = 10000};
-    char *rest = copy;
-    for (char *field; (field = strsep(&rest, ","));)
-        TMAC_TRY(parse_field(field, shape));
+    if (!strchr(text, '=')) return unknown_shape(text);
+    *shape = (tmac_synth_shape){.vocab = 512,
+                                .context = 256,
+                                .bitnet = true,
+                                .tied = true,
+                                .rope_theta = 10000,
+                                .weights = TMAC_TERNARY};
+    TMAC_TRY(parse_fields(text, shape));
     if (shape->kv_heads == 0) shape->kv_heads = shape->heads;
     if (shape->dim == 0 || shape->hidden == 0 || shape->layers == 0 || shape->heads == 0)
         return tmac_fail(TMAC_USAGE, "--shape needs dim, hidden, layers and heads at least");
@@ -147,6 +182,21 @@ static void random_codes(const tmac_matrix *matrix, uint32_t first, uint32_t cou
                 else
                     memcpy(codes + c, five, left < 5 ? left : 5);
             }
+        }
+    }
+}
+
+// Codes of one to four bits, a byte each: its lowest bits.
+static void random_bits(const tmac_matrix *matrix, uint32_t first, uint32_t count, int8_t *codes)
+{
+    int bits = (int)(matrix->number - TMAC_Q1) + 1, step = bits == 1 ? 2 : 1;
+    for (uint32_t r = 0; r < count; r++) {
+        tmac_random random = row_random(matrix, first + r);
+        uint64_t bytes = 0;
+        for (uint32_t c = 0; c < matrix->columns; c++, bytes >>= 8) {
+            if (c % 8 == 0) bytes = tmac_random_next(&random);
+            int code = (int)(bytes & ((1u << bits) - 1));
+            *codes++ = (int8_t)(code * step - (1 << (bits - 1)));
         }
     }
 }
@@ -240,23 +290,50 @@ static void make_table(const tmac_source *source, const generator *g, const char
                             .detail = id};
 }
 
-static tmac_status make_layer(tmac_source *source, const generator *g, uint32_t index,
-                              bool sub_norms, const float *narrow, const float *wide)
+// One scale for the tensor, or scales of groups between half and one and a half of it.
+static tmac_status make_scales(tmac_source *source, uint32_t group, tmac_matrix *matrix)
+{
+    // 1 / the root mean square of the codes, all of equal odds.
+    static const float unit[] = {[TMAC_TERNARY] = 1.22f,
+                                 [TMAC_Q1] = 1.0f,
+                                 [TMAC_Q2] = 0.816f,
+                                 [TMAC_Q3] = 0.426f,
+                                 [TMAC_Q4] = 0.216f};
+    float scale = unit[matrix->number] / sqrtf((float)matrix->columns);
+    if (group == 0) return tmac_matrix_tensor_scale(source, matrix, scale);
+    matrix->group = group < matrix->columns ? group : matrix->columns;
+    uint64_t count = ((uint64_t)matrix->columns + matrix->group - 1) / matrix->group * matrix->rows;
+    if (count > UINT32_MAX)
+        return tmac_fail(TMAC_USAGE, "--shape: groups of %u are too many for %u x %u weights",
+                         group, matrix->rows, matrix->columns);
+    float *scales = tmac_source_take(source, (size_t)count * sizeof *scales);
+    if (!scales) return tmac_no_memory();
+    tmac_random random = row_random(matrix, matrix->rows); // of no row
+    for (uint64_t i = 0; i < count; i++)
+        scales[i] = scale * (0.5f + (float)tmac_random_below(&random, 1025) / 1024.0f);
+    matrix->scales = scales;
+    matrix->scale_count = (uint32_t)count;
+    return tmac_ok();
+}
+
+static tmac_status make_layer(tmac_source *source, const generator *g,
+                              const tmac_synth_shape *shape, uint32_t index, const float *narrow,
+                              const float *wide)
 {
     tmac_source_layer *layer = &source->layers[index];
     for (int p = 0; p < TMAC_LAYER_MATRICES; p++) {
         tmac_part_of_layer part = (tmac_part_of_layer)p;
         TMAC_TRY(tmac_layer_part_shape(source, index, part));
         tmac_matrix *matrix = tmac_layer_part(source, index, part);
-        matrix->number = TMAC_TERNARY;
-        matrix->read_ternary = random_codes;
+        matrix->number = shape->weights == TMAC_F32 ? TMAC_TERNARY : shape->weights;
+        matrix->read_codes = matrix->number == TMAC_TERNARY ? random_codes : random_bits;
         matrix->data = g;
         matrix->detail = 2 + index * TMAC_LAYER_MATRICES + (uint32_t)p;
-        TMAC_TRY(tmac_matrix_tensor_scale(source, matrix, 1.22f / sqrtf((float)matrix->columns)));
+        TMAC_TRY(make_scales(source, shape->group, matrix));
     }
     layer->attention_norm = layer->ffn_norm = narrow;
-    layer->attention_sub_norm = sub_norms ? narrow : NULL;
-    layer->ffn_sub_norm = sub_norms ? wide : NULL;
+    layer->attention_sub_norm = shape->bitnet ? narrow : NULL;
+    layer->ffn_sub_norm = shape->bitnet ? wide : NULL;
     return tmac_ok();
 }
 
@@ -291,7 +368,7 @@ static tmac_status make_model(const tmac_synth_shape *shape, uint64_t seed, tmac
     if (!shape->tied) make_table(source, g, "output", 1, shape->bf16_head, &source->head);
     source->final_norm = narrow;
     for (uint32_t l = 0; l < source->layer_count; l++)
-        TMAC_TRY(make_layer(source, g, l, shape->bitnet, narrow, wide));
+        TMAC_TRY(make_layer(source, g, shape, l, narrow, wide));
     return make_vocabulary(source);
 }
 

@@ -69,7 +69,7 @@ void tmac_ternary_flat(tmac_matrix *matrix, const void *data, bool msb_first)
     matrix->number = TMAC_TERNARY;
     matrix->data = data;
     matrix->detail = msb_first;
-    matrix->read_ternary = read_flat;
+    matrix->read_codes = read_flat;
 }
 
 static void read_rows(const tmac_matrix *matrix, uint32_t first, uint32_t count, int8_t *codes)
@@ -84,7 +84,7 @@ void tmac_ternary_rows(tmac_matrix *matrix, const void *data, uint32_t stride)
     matrix->number = TMAC_TERNARY;
     matrix->data = data;
     matrix->detail = stride;
-    matrix->read_ternary = read_rows;
+    matrix->read_codes = read_rows;
 }
 
 // ---------------------------------------------------------------------------------------------------------- TQ2_0
@@ -113,7 +113,7 @@ void tmac_ternary_tq2_0(tmac_matrix *matrix, const void *data, uint32_t half_spl
     matrix->number = TMAC_TERNARY;
     matrix->data = data;
     matrix->half_split_head = half_split_head;
-    matrix->read_ternary = read_tq2_0;
+    matrix->read_codes = read_tq2_0;
 }
 
 // ----------------------------------------------------------------------------------------------------------- I2_S
@@ -152,7 +152,7 @@ void tmac_ternary_i2_s(tmac_matrix *matrix, const void *data, uint32_t half_spli
     matrix->number = TMAC_TERNARY;
     matrix->data = data;
     matrix->half_split_head = half_split_head;
-    matrix->read_ternary = read_i2_s;
+    matrix->read_codes = read_i2_s;
 }
 
 // ------------------------------------------------------------------------------------------------- float numbers
@@ -184,7 +184,7 @@ static void read_signs_16(const tmac_matrix *matrix, uint32_t first, uint32_t co
 
 void tmac_ternary_signs(tmac_matrix *matrix)
 {
-    matrix->read_ternary = matrix->number == TMAC_F32 ? read_signs_32 : read_signs_16;
+    matrix->read_codes = matrix->number == TMAC_F32 ? read_signs_32 : read_signs_16;
     matrix->number = TMAC_TERNARY;
     matrix->read_float = NULL;
     matrix->in_place = NULL;

@@ -1,6 +1,6 @@
 // Decoders of ternary matrices, one for each way files pack them. Private to convert/.
 //
-// Each sets number, data, half_split_head and read_ternary of a matrix whose shape is known; scales are set apart
+// Each sets number, data, half_split_head and read_codes of a matrix whose shape is known; scales are set apart
 // (convert/neutral.h). The codes have been checked: no decoder meets one that means nothing.
 #ifndef TMAC_CONVERT_TERNARY_H
 #define TMAC_CONVERT_TERNARY_H

@@ -25,12 +25,13 @@
 //     32  SHA-256 of the index
 //
 // The index lists the tensors of the body too (kind BODY, offset and hash covering the flag). One that it does not list
-// is absent from the body and is in the extension instead: an embedding in 16 bits, a matrix with group scales.
+// is absent from the body and is in the extension instead: an embedding in 16 bits, a matrix with group scales, weights
+// of one to four bits (kinds Q1 to Q4: codes as described in tm2.h, meaning code - 2^(b-1), or 2 * code - 1 for one bit).
 //
 // Entries: generator, architecture, activation ("silu", "relu2"), head ("tied", "own"), norm_epsilon,
 // final_norm_epsilon, rope_base, source.path, source.format; and where there is a vocabulary vocab.size, vocab.bos,
 // vocab.eos, vocab.unknown (-1: none), vocab.add_bos, vocab.add_space_prefix.
-// Tensors: attn_sub_norm and ffn_sub_norm [layers, ...]; blk.N.PART.scales, the exact f32 scales of each ternary
+// Tensors: attn_sub_norm and ffn_sub_norm [layers, ...]; blk.N.PART.scales, the exact f32 scales of each integer
 // matrix; token_embd, output, blk.N.PART where the body lacks them; vocab.text (the bytes of all pieces), vocab.lengths,
 // vocab.scores, vocab.kinds. Readers ignore names they do not know: whatever changes the result must change the version.
 //
@@ -88,6 +89,11 @@ uint64_t tmac_tm2_tensor_bytes(tmac_tm2_kind kind, uint32_t rows, uint32_t colum
         return (uint64_t)rows * columns * 2;
     case TMAC_TM2_TERNARY:
         return (uint64_t)rows * (((uint64_t)columns + 3) / 4);
+    case TMAC_TM2_Q1:
+    case TMAC_TM2_Q2:
+    case TMAC_TM2_Q3:
+    case TMAC_TM2_Q4:
+        return (uint64_t)rows * tmac_tm2_code_stride(tmac_tm2_code_bits(kind), columns);
     case TMAC_TM2_SCALES:
     case TMAC_TM2_U32:
         return (uint64_t)rows * 4;

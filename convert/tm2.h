@@ -19,6 +19,10 @@ typedef enum tmac_tm2_kind {
     TMAC_TM2_BYTES,   // rows bytes; columns 1
     TMAC_TM2_U32,     // rows numbers; columns 1
     TMAC_TM2_BODY,    // a tensor of the body, with its flag and, where ternary, its shape
+    TMAC_TM2_Q1, // rows of ceil(columns * b / 8) bytes: unsigned codes of b bits one after the other, from bit 0 upwards
+    TMAC_TM2_Q2,
+    TMAC_TM2_Q3,
+    TMAC_TM2_Q4,
     TMAC_TM2_KINDS
 } tmac_tm2_kind;
 
@@ -65,8 +69,25 @@ tmac_status tmac_tm2_integer(const tmac_tm2_index *index, const char *name, int6
 tmac_status tmac_tm2_vocabulary(const tmac_map *map, const tmac_tm2_index *index,
                                 tmac_vocabulary *vocabulary);
 
+// A matrix of kinds Q1 to Q4 whose rows lie at `data`; name and shape are set already.
+void tmac_tm2_codes(tmac_matrix *matrix, tmac_tm2_kind kind, const uint8_t *data);
+
+// One row of such a matrix, as the file has it: tmac_tm2_code_stride bytes.
+void tmac_tm2_pack_codes(tmac_tm2_kind kind, const int8_t *values, uint32_t columns,
+                         uint8_t *packed);
+
 // Bytes of a tensor of the extension.
 uint64_t tmac_tm2_tensor_bytes(tmac_tm2_kind kind, uint32_t rows, uint32_t columns);
+
+// Bits of a code of kinds Q1 to Q4 and the bytes of a row of them.
+static inline uint32_t tmac_tm2_code_bits(tmac_tm2_kind kind)
+{
+    return (uint32_t)kind - TMAC_TM2_Q1 + 1;
+}
+static inline size_t tmac_tm2_code_stride(uint32_t bits, uint32_t columns)
+{
+    return (size_t)(((uint64_t)columns * bits + 7) / 8);
+}
 
 // Bytes of a row of a ternary tensor of the body: an f16 scale and the codes.
 static inline uint32_t tmac_tm2_stride(uint32_t columns)

@@ -157,6 +157,10 @@ static tmac_status take_extended(tmac_source *source, const tmac_tm2_index *inde
         tmac_matrix_float(matrix, number, data, 0);
         return tmac_ok();
     }
+    if (tensor->kind >= TMAC_TM2_Q1) { // any bits are codes
+        tmac_tm2_codes(matrix, tensor->kind, data);
+        return take_scales(source, index, matrix);
+    }
     if (tensor->kind != TMAC_TM2_TERNARY)
         return tmac_fail(TMAC_BAD_FILE, "tensor %s is no matrix", matrix->name);
     if (tmac_codes_have_2(data, tensor->bytes))
@@ -205,8 +209,8 @@ static tmac_status take_table(tmac_source *source, const tmac_tm2_index *index,
     *matrix = (tmac_matrix){.name = name, .rows = source->vocab, .columns = source->dim};
     if (!tensor->data) {
         TMAC_TRY(take_extended(source, index, matrix));
-        return matrix->number == TMAC_TERNARY
-                   ? tmac_fail(TMAC_UNSUPPORTED, "tensor %s is ternary in the extension", name)
+        return tmac_number_is_integer(matrix->number)
+                   ? tmac_fail(TMAC_UNSUPPORTED, "tensor %s is of integers in the extension", name)
                    : tmac_ok();
     }
     tmac_matrix_float(matrix, TMAC_F32, tensor->data, 0);

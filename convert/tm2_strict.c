@@ -12,6 +12,7 @@ static tmac_status refuse(const char *what)
 
 static tmac_status check_matrix(const tmac_matrix *matrix, tmac_number first)
 {
+    if (matrix->number > TMAC_TERNARY) return refuse("weights of one to four bits");
     if ((matrix->number == TMAC_TERNARY) != (first == TMAC_TERNARY))
         return refuse("a matrix that is ternary in some layers and float in others");
     if (matrix->number != TMAC_TERNARY) return tmac_ok();

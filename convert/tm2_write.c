@@ -162,7 +162,7 @@ static void emit_ternary(writer *w, const tmac_matrix *matrix, bool scales)
     if (!codes || !packed) w->status = tmac_no_memory();
     for (uint32_t first = 0; first < matrix->rows && ok(w); first += chunk) {
         uint32_t count = matrix->rows - first < chunk ? matrix->rows - first : chunk;
-        matrix->read_ternary(matrix, first, count, codes);
+        matrix->read_codes(matrix, first, count, codes);
         for (uint32_t r = 0; r < count; r++) {
             uint8_t *row = packed + (size_t)r * stride;
             uint16_t scale =
@@ -171,6 +171,28 @@ static void emit_ternary(writer *w, const tmac_matrix *matrix, bool scales)
             pack_row(codes + (size_t)r * matrix->columns, matrix->columns, row + head);
         }
         emit(w, packed, (size_t)count * stride);
+        tmac_progress_advance(&w->progress, (uint64_t)count * matrix->columns);
+    }
+    free(codes);
+    free(packed);
+}
+
+// Rows of a matrix of one to four bits.
+static void emit_codes(writer *w, const tmac_matrix *matrix)
+{
+    tmac_tm2_kind kind = (tmac_tm2_kind)(TMAC_TM2_Q1 + (matrix->number - TMAC_Q1));
+    uint32_t chunk = chunk_rows(matrix);
+    size_t stride = tmac_tm2_code_stride(tmac_tm2_code_bits(kind), matrix->columns);
+    int8_t *codes = malloc((size_t)chunk * matrix->columns);
+    uint8_t *packed = malloc(chunk * stride);
+    if (!codes || !packed) w->status = tmac_no_memory();
+    for (uint32_t first = 0; first < matrix->rows && ok(w); first += chunk) {
+        uint32_t count = matrix->rows - first < chunk ? matrix->rows - first : chunk;
+        matrix->read_codes(matrix, first, count, codes);
+        for (uint32_t r = 0; r < count; r++)
+            tmac_tm2_pack_codes(kind, codes + (size_t)r * matrix->columns, matrix->columns,
+                                packed + r * stride);
+        emit(w, packed, count * stride);
         tmac_progress_advance(&w->progress, (uint64_t)count * matrix->columns);
     }
     free(codes);
@@ -218,8 +240,8 @@ static where place_of(const writer *w, int part)
     for (uint32_t l = 0; l < w->source->layer_count; l++) {
         const tmac_matrix *matrix = tmac_layer_part(w->source, l, (tmac_part_of_layer)part);
         ternary = ternary && matrix->number == TMAC_TERNARY && matrix->group == matrix->columns;
-        floating =
-            floating && (w->strict ? matrix->number != TMAC_TERNARY : matrix->number == TMAC_F32);
+        floating = floating && (w->strict ? !tmac_number_is_integer(matrix->number)
+                                          : matrix->number == TMAC_F32);
     }
     return ternary ? BODY_TERNARY : floating ? BODY_FLOAT : EXTENSION;
 }
@@ -318,10 +340,10 @@ static void write_body(writer *w)
 
 static tmac_tm2_kind kind_of(tmac_number number)
 {
-    static const tmac_tm2_kind kinds[] = {[TMAC_F32] = TMAC_TM2_F32,
-                                          [TMAC_F16] = TMAC_TM2_F16,
-                                          [TMAC_BF16] = TMAC_TM2_BF16,
-                                          [TMAC_TERNARY] = TMAC_TM2_TERNARY};
+    static const tmac_tm2_kind kinds[] = {
+        [TMAC_F32] = TMAC_TM2_F32,         [TMAC_F16] = TMAC_TM2_F16, [TMAC_BF16] = TMAC_TM2_BF16,
+        [TMAC_TERNARY] = TMAC_TM2_TERNARY, [TMAC_Q1] = TMAC_TM2_Q1,   [TMAC_Q2] = TMAC_TM2_Q2,
+        [TMAC_Q3] = TMAC_TM2_Q3,           [TMAC_Q4] = TMAC_TM2_Q4};
     return kinds[number];
 }
 
@@ -330,6 +352,8 @@ static void write_matrix(writer *w, const char *name, const tmac_matrix *matrix)
     begin_tensor(w, name, kind_of(matrix->number), matrix->rows, matrix->columns);
     if (matrix->number == TMAC_TERNARY)
         emit_ternary(w, matrix, false);
+    else if (tmac_number_is_integer(matrix->number))
+        emit_codes(w, matrix);
     else
         emit_float(w, matrix, matrix->number);
     end_tensor(w);
@@ -353,7 +377,7 @@ static void write_parts(writer *w)
             const char *part_name = tmac_layer_part_name((tmac_part_of_layer)part);
             snprintf(name, sizeof name, "blk.%u.%s", l, part_name);
             if (absent) write_matrix(w, name, matrix);
-            if (matrix->number != TMAC_TERNARY) continue;
+            if (!tmac_number_is_integer(matrix->number)) continue;
             snprintf(name, sizeof name, "blk.%u.%s.scales", l, part_name);
             write_block(w, name, TMAC_TM2_SCALES, matrix->scale_count, matrix->group,
                         matrix->scales);

@@ -12,8 +12,8 @@ local variants = load(embedded("gen/variants.lua"), "@gen/variants.lua")()
 
 local generator = {}
 
-local function kernel_name(family, isa, p)
-    local base = ("%s_%s_r%d"):format(family, isa, p.rows)
+local function kernel_name(unit, isa, p)
+    local base = ("%s_r%d"):format(unit, p.rows)
     if isa == "scalar" then return base end
     return ("%s_n%d_p%d"):format(base, p.tokens, p.prefetch)
 end
@@ -52,20 +52,33 @@ end
 
 local function quoted(text) return '"' .. text .. '"' end
 
+-- What names start with: the family, and the bits of a weight where the family has several widths.
+local function stem_of(line) return line.family .. (line.bits or "") end
+
+-- What weights are: fields of tmac_layout. Without bits they are ternary.
+local function value_fields(bits)
+    local low, high = -1, 1
+    if bits and bits > 1 then low, high = -(1 << bits - 1), (1 << bits - 1) - 1 end
+    return { "format", ("'%s'"):format(bits or "t") }, { "low", low }, { "high", high }, { "step", bits == 1 and 2 or 1 }
+end
+
 local function render_kernels(line, isa, layouts, result)
-    local file = ("templates/%s_%s.c"):format(line.family, line.isa)
-    local unit = ("%s_%s"):format(line.family, line.isa)
+    -- A second way of a family and instruction set has a word of its own in its names.
+    local method = line.method and "_" .. line.method or ""
+    local unit = ("%s_%s%s"):format(stem_of(line), line.isa, method)
+    local file = ("templates/%s.c"):format(line.template or line.family .. "_" .. line.isa .. method)
     local names = setmetatable({
         isa = isa, family = line.family, preparation = line.preparation, near = variants.near,
+        bits = line.bits,
     }, { __index = _G })
     local shared = template.render(file, "shared", names)
     local texts = { file_header(file, isa) .. "\n" .. shared:gsub("\n+$", "\n") }
     for _, axes in ipairs(line.axes) do
         for _, p in ipairs(combinations(axes)) do
-            local layout = ("%s_r%d"):format(line.family, p.rows)
+            local layout = ("%s_r%d"):format(stem_of(line), p.rows)
             if not layouts[layout] then error(("gen/variants.lua: %s reads layout %s, which is not there")
                 :format(unit, layout), 0) end
-            local name = kernel_name(line.family, line.isa, p)
+            local name = kernel_name(unit, line.isa, p)
             local seen = setmetatable({ name = name }, { __index = function(_, key)
                 local parameter = p[key]
                 if parameter ~= nil then return parameter end
@@ -106,18 +119,21 @@ end
 
 local function render_layouts(line, isa, result, known)
     local file = ("templates/layout_%s.c"):format(line.family)
-    local names = setmetatable({ isa = isa, family = line.family, code_length = line.code_length }, { __index = _G })
+    local names = setmetatable({ isa = isa, family = line.family, code_length = line.code_length,
+                                 bits = line.bits }, { __index = _G })
     local shared = template.render(file, "shared", names)
     local texts = { file_header(file, isa) .. "\n" .. shared:gsub("\n+$", "\n") }
     for _, rows in ipairs(line.rows) do
-        local name = ("%s_r%d"):format(line.family, rows)
+        local name = ("%s_r%d"):format(stem_of(line), rows)
         local body = template.render(file, "layout", setmetatable({ name = name, rows = rows }, { __index = names }))
+        local value, low, high, step = value_fields(line.bits)
         texts[#texts + 1] = body .. ("\nextern const tmac_layout tmac_layout_%s;\n"):format(name)
             .. entry("layout", name, {
                 { "name", quoted(name) },
                 { "family", quoted(line.family) },
                 { "row_tile", rows },
                 { "code_length", line.code_length },
+                value, low, high, step,
                 { "tile_bytes", name .. "_tile_bytes" },
                 { "pack_tile", name .. "_pack" },
                 { "unpack_tile", name .. "_unpack" },
@@ -128,7 +144,7 @@ local function render_layouts(line, isa, result, known)
             source_id = sha256(shared .. body .. name),
         })
     end
-    table.insert(result.units, { name = "layout_" .. line.family, flags = isa.flags,
+    table.insert(result.units, { name = "layout_" .. stem_of(line), flags = isa.flags,
                                  text = table.concat(texts, "\n") })
 end
 

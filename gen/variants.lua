@@ -3,18 +3,27 @@
 
 local variants = {}
 
--- Instruction sets: the name and the order of base/isa.h, the compiler flags, the architecture that has it.
+-- Instruction sets: the name and the order of base/isa.h, the compiler flags, the architecture that has it,
+-- the bytes of its vectors.
 local avx2 = "-mavx2 -mfma -mf16c -mbmi2"
-local avx512vnni = avx2 .. " -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni"
+local avx512bw = avx2 .. " -mavx512f -mavx512bw -mavx512dq -mavx512vl"
+local avx512vnni = avx512bw .. " -mavx512vnni"
+local avx512vbmi = avx512vnni .. " -mavx512vbmi"
 variants.isas = {
     { name = "scalar",     enum = "TMAC_ISA_SCALAR",     arch = "any",    flags = "" },
-    { name = "avx2",       enum = "TMAC_ISA_AVX2",       arch = "x86_64", flags = avx2 },
-    { name = "avx512vnni", enum = "TMAC_ISA_AVX512VNNI", arch = "x86_64", flags = avx512vnni },
-    { name = "avx512vbmi", enum = "TMAC_ISA_AVX512VBMI", arch = "x86_64",
-      flags = avx512vnni .. " -mavx512vbmi -mgfni" },
-    { name = "neon",       enum = "TMAC_ISA_NEON",       arch = "aarch64", flags = "-march=armv8-a" },
-    { name = "dotprod",    enum = "TMAC_ISA_DOTPROD",    arch = "aarch64", flags = "-march=armv8.2-a+dotprod" },
-    { name = "i8mm",       enum = "TMAC_ISA_I8MM",       arch = "aarch64", flags = "-march=armv8.2-a+dotprod+i8mm" },
+    { name = "ssse3",      enum = "TMAC_ISA_SSSE3",      arch = "x86_64", flags = "-mssse3", bytes = 16 },
+    { name = "sse41",      enum = "TMAC_ISA_SSE41",      arch = "x86_64", flags = "-msse4.1", bytes = 16 },
+    { name = "avx2",       enum = "TMAC_ISA_AVX2",       arch = "x86_64", flags = avx2, bytes = 32 },
+    { name = "avxvnni",    enum = "TMAC_ISA_AVXVNNI",    arch = "x86_64", flags = avx2 .. " -mavxvnni", bytes = 32 },
+    { name = "avx512bw",   enum = "TMAC_ISA_AVX512BW",   arch = "x86_64", flags = avx512bw, bytes = 64 },
+    { name = "avx512vnni", enum = "TMAC_ISA_AVX512VNNI", arch = "x86_64", flags = avx512vnni, bytes = 64 },
+    { name = "avx512vbmi", enum = "TMAC_ISA_AVX512VBMI", arch = "x86_64", flags = avx512vbmi, bytes = 64 },
+    { name = "avx512gfni", enum = "TMAC_ISA_AVX512GFNI", arch = "x86_64", flags = avx512vbmi .. " -mgfni", bytes = 64 },
+    { name = "amx",        enum = "TMAC_ISA_AMX",        arch = "x86_64",
+      flags = avx512vbmi .. " -mamx-tile -mamx-int8", bytes = 64 },
+    { name = "neon",       enum = "TMAC_ISA_NEON",       arch = "aarch64", flags = "-march=armv8-a", bytes = 16 },
+    { name = "dotprod",    enum = "TMAC_ISA_DOTPROD",    arch = "aarch64", flags = "-march=armv8.2-a+dotprod", bytes = 16 },
+    { name = "i8mm",       enum = "TMAC_ISA_I8MM",       arch = "aarch64", flags = "-march=armv8.2-a+dotprod+i8mm", bytes = 16 },
 }
 
 -- Layouts: template templates/layout_FAMILY.c; one layout per row tile, named FAMILY_rROWS.
@@ -24,7 +33,7 @@ variants.layouts = {
     { family = "lut2", code_length = 4,  rows = { 32, 64 } },
 }
 
--- Kernels: template templates/FAMILY_ISA.c; one kernel per combination of each line's axes, named
+-- Kernels: template templates/FAMILY_ISA.c, or `template` where several instruction sets share one; one kernel per combination of each line's axes, named
 -- FAMILY_ISA_rROWS_nTOKENS_pPREFETCH.
 --   rows      rows per tile: the layout the kernel reads
 --   tokens    tokens whose sums are held in registers together, while weights are loaded and decoded once
@@ -46,11 +55,23 @@ variants.kernels = {
                { rows = { 128 }, tokens = { 2 }, prefetch = { 0 } } } },
     { family = "lut5", isa = "scalar", preparation = "lut5",
       axes = { { rows = { 64, 128, 256, 512 }, tokens = { 1 }, prefetch = { 0 } } } },
-    { family = "lut5", isa = "avx512vbmi", preparation = "lut5",
+    { family = "lut5", isa = "avx512gfni", template = "lut5_vpermi2b", preparation = "lut5",
       axes = { { rows = { 64, 128 }, tokens = { 1 }, prefetch = { 0, 4096 } },
                { rows = { 256, 512 }, tokens = { 1 }, prefetch = ahead },
                { rows = { 128 }, tokens = { 2 }, prefetch = { 0, 8192 } },
                { rows = { 64 }, tokens = { 4 }, prefetch = { 0 } } } },
+    { family = "lut5", isa = "avx512vbmi", template = "lut5_vpermi2b", preparation = "lut5",
+      axes = { { rows = { 128 }, tokens = { 1, 2 }, prefetch = { 0, 4096 } },
+               { rows = { 256, 512 }, tokens = { 1 }, prefetch = ahead } } },
+    -- Many tokens: a panel of weights is decoded once for all of them.
+    { family = "lut5", isa = "avx512vbmi", method = "panel", template = "panel", preparation = "bytes16",
+      axes = { { rows = { 64, 128, 256, 512 }, tokens = { 6 }, prefetch = { 0 } } } },
+    { family = "lut5", isa = "amx", template = "panel", preparation = "bytes16",
+      axes = { { rows = { 64, 128, 256, 512 }, tokens = { 16 }, prefetch = { 0 } } } },
+    { family = "mad2", isa = "avx512vnni", method = "panel", template = "panel", preparation = "bytes16",
+      axes = { { rows = { 32, 64, 128 }, tokens = { 6 }, prefetch = { 0 } } } },
+    { family = "mad2", isa = "amx", template = "panel", preparation = "bytes16",
+      axes = { { rows = { 16, 32, 64, 128 }, tokens = { 16 }, prefetch = { 0 } } } },
     { family = "lut2", isa = "scalar", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0 } } } },
     { family = "lut2", isa = "avx2", preparation = "lut2",
@@ -70,9 +91,38 @@ variants.kernels = {
                { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
 }
 
+-- Weights of 1 to 4 bits: bit planes for lookup, and multiply-add. The templates serve every width, which is part of the
+-- names: bits4_avx2_r32_n1_p0. As many rows as leave the sums of all planes in registers.
+local none, some = { 0 }, { 0, 4096 }
+for bits = 1, 4 do
+    local function layout(family, code_length, rows)
+        table.insert(variants.layouts, { family = family, bits = bits, code_length = code_length, rows = rows })
+    end
+    local function kernels(family, isa, preparation, axes)
+        table.insert(variants.kernels, { family = family, bits = bits, isa = isa, preparation = preparation,
+                                         axes = axes })
+    end
+    layout("bits", 8, { 32, 64, 128 })
+    layout("madq", 32, { 16, 32, 64 })
+    kernels("bits", "scalar", "bits", { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = none } })
+    kernels("bits", "avx2", "bits", {
+        { rows = bits <= 2 and { 32, 64 } or { 32 }, tokens = { 1 }, prefetch = some },
+        bits <= 2 and { rows = { 32 }, tokens = { 2 }, prefetch = none } or nil })
+    kernels("bits", "avx512bw", "bits", {
+        { rows = { 64, 128 }, tokens = { 1 }, prefetch = some },
+        { rows = { 64 }, tokens = { 2 }, prefetch = none } })
+    kernels("madq", "scalar", "bytes32", { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = none } })
+    kernels("madq", "avx2", "bytes32", {
+        { rows = { 16, 32 }, tokens = { 1 }, prefetch = some },
+        { rows = { 16 }, tokens = { 2 }, prefetch = none } })
+    kernels("madq", "avx512vnni", "bytes32", {
+        { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = some },
+        { rows = { 32, 64 }, tokens = { 4 }, prefetch = none } })
+end
+
 -- Plain units: a template rendered once per instruction set, without kernels: file NAME_ISA.c.
 variants.plain = {
-    { name = "floats", isas = { "scalar", "avx2", "avx512vnni", "neon" } },
+    { name = "floats", isas = { "scalar", "avx2", "avx512bw", "neon" } },
 }
 
 return variants

@@ -92,7 +92,7 @@ typedef struct tmac_floats {
 // Rendered from the template, one each per instruction set that has a lanes_*.h.
 extern const tmac_floats tmac_floats_scalar;
 #if defined __x86_64__
-extern const tmac_floats tmac_floats_avx2, tmac_floats_avx512vnni;
+extern const tmac_floats tmac_floats_avx2, tmac_floats_avx512bw;
 #elif defined __aarch64__
 extern const tmac_floats tmac_floats_neon;
 #endif

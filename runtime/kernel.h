@@ -13,8 +13,16 @@
 // The activations of one token are K int8 values in [-128, 127]. `prepare` turns them, once for all matrices that share
 // this input, into the form a kernel reads: padded bytes and their sums, or lookup tables.
 //
-// Everything here is exact: y = sum over the columns of one group of w * q, as int32, the same on every instruction
-// set. Bound: |y| <= 128 * K for ternary weights, so K < 2^24.
+// Weights are small integers. What a layout can hold is its format:
+//
+//   't'          ternary: -1, 0, +1
+//   '2' '3' '4'  b bits: v = code - 2^(b-1) for codes 0 .. 2^b - 1: -2..1, -4..3, -8..7
+//   '1'          one bit: v = 2 * code - 1: -1 or +1. There is no zero: where a layout needs a weight that does not exist
+//                (rows of padding) it takes -1; missing weights at the end of a group meet activations of zero
+//
+// Everything here is exact: y = sum over the columns of one group of v * q, as int32, the same on every instruction
+// set. Bound: |y| <= 128 * max|v| * G, so that G < 2^24 for formats 't' and '1', 2^21 for '4'. A layout refuses
+// longer groups.
 #ifndef TMAC_RUNTIME_KERNEL_H
 #define TMAC_RUNTIME_KERNEL_H
 
@@ -42,11 +50,15 @@ typedef struct tmac_layout {
     uint32_t
         code_length; // weights along K in one code: 16, 5, 2; a scale group is padded to a multiple of it
 
+    char format;      // 't', '1', '2', '3', '4'
+    int8_t low, high; // the least and the greatest weight
+    int8_t step;      // between neighbouring weights: 2 for format '1', else 1
+
     // Bytes of one tile for this shape, a multiple of 64; 0 when the layout cannot hold the shape (a group too long
     // for its counters).
     size_t (*tile_bytes)(const tmac_shape *shape);
 
-    // Packs one tile. weights: rows x shape->columns, row-major, values -1, 0, +1, where rows <= row_tile is how many
+    // Packs one tile. weights: rows x shape->columns, row-major, values of the format, where rows <= row_tile is how many
     // rows this tile really has. tile: tile_bytes(shape) bytes, all written.
     void (*pack_tile)(const tmac_shape *shape, const int8_t *weights, uint32_t rows, uint8_t *tile);
 
@@ -54,6 +66,19 @@ typedef struct tmac_layout {
     void (*unpack_tile)(const tmac_shape *shape, const uint8_t *tile, uint32_t rows,
                         int8_t *weights);
 } tmac_layout;
+
+// The weight that rows of padding are made of: zero where the format has it.
+static inline int8_t tmac_layout_padding(const tmac_layout *layout)
+{
+    return layout->step == 1 ? 0 : layout->low;
+}
+
+// One of the weights of a format, each as likely as any other for a number of equal odds.
+static inline int8_t tmac_layout_weight(const tmac_layout *layout, uint32_t number)
+{
+    const uint32_t count = (uint32_t)(layout->high - layout->low) / (uint32_t)layout->step + 1;
+    return (int8_t)(layout->low + (int32_t)(number % count) * layout->step);
+}
 
 static inline uint32_t tmac_layout_tiles(const tmac_layout *layout, uint32_t rows)
 {
@@ -67,7 +92,7 @@ typedef struct tmac_matmul {
         prepared; // token n's prepared activations at prepared + n * prepared_stride, 64-byte aligned
     size_t prepared_stride;
     // y[(n * groups + g) * y_stride + r], r counted from the first row of tile_begin. Whole tiles are written, rows of
-    // padding included (as zeros). 64-byte aligned; y_stride a multiple of 16.
+    // padding included (as sums of tmac_layout_padding). 64-byte aligned; y_stride a multiple of 16.
     int32_t *y;
     size_t y_stride;
     tmac_shape shape;

@@ -17,7 +17,7 @@ typedef struct tmac_resolved {
 // One matrix, ready to multiply.
 typedef struct tmac_linear {
     uint32_t rows, columns;
-    // Ternary:
+    // Integer weights:
     const uint8_t *tiles; // whole tiles of the resolved layout
     uint32_t tile_count;
     const float *scales;
@@ -41,7 +41,7 @@ typedef struct tmac_linear_set {
 typedef struct tmac_step {
     uint32_t sets;
     tmac_linear_set set[TMAC_SET_MATRICES];
-    bool wants_floats, wants_ternary; // of its input
+    bool wants_floats, wants_ternary; // of its input; the latter: integers for integer weights
 } tmac_step;
 
 typedef struct tmac_layer {

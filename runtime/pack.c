@@ -35,7 +35,7 @@ uint32_t tmac_partition(const tmac_matrix *const *matrices, uint32_t count,
         const tmac_matrix *here = matrices[i];
         const tmac_matrix *before = i ? matrices[i - 1] : NULL;
         bool alike = before && before->number == here->number &&
-                     (here->number != TMAC_TERNARY || before->group == here->group);
+                     (!tmac_number_is_integer(here->number) || before->group == here->group);
         if (!alike) first_of_set[sets++] = i;
     }
     first_of_set[sets] = count;
@@ -47,7 +47,7 @@ tmac_input_set tmac_input_set_of(const tmac_matrix *const *matrices, uint32_t co
 {
     tmac_input_set set;
     memset(&set, 0, sizeof set);
-    set.format = 't';
+    set.format = tmac_number_format(matrices[0]->number);
     set.group = matrices[0]->group;
     set.columns = matrices[0]->columns;
     set.matrices = count;
@@ -60,7 +60,8 @@ tmac_input_set tmac_input_set_of(const tmac_matrix *const *matrices, uint32_t co
 static uint64_t matrix_bytes(const tmac_matrix *matrix)
 {
     static const uint32_t BITS[] = {
-        [TMAC_F32] = 32, [TMAC_F16] = 16, [TMAC_BF16] = 16, [TMAC_TERNARY] = 2};
+        [TMAC_F32] = 32, [TMAC_F16] = 16, [TMAC_BF16] = 16, [TMAC_TERNARY] = 2,
+        [TMAC_Q1] = 1,   [TMAC_Q2] = 2,   [TMAC_Q3] = 3,    [TMAC_Q4] = 4};
     return (uint64_t)matrix->rows * matrix->columns * BITS[matrix->number] / 8;
 }
 
@@ -82,7 +83,7 @@ tmac_residency tmac_source_residency(const tmac_source *source)
     return bytes <= cache ? TMAC_RESIDENT : TMAC_STREAMED;
 }
 
-// Calls visit for every ternary input set of the model, layer by layer.
+// Calls visit for every input set of integer weights of the model, layer by layer.
 typedef tmac_status (*set_visitor)(const tmac_input_set *set, void *context);
 static tmac_status visit_sets(const tmac_source *source, set_visitor visit, void *context)
 {
@@ -95,7 +96,7 @@ static tmac_status visit_sets(const tmac_source *source, set_visitor visit, void
             uint32_t sets = tmac_partition(steps[s].matrix, steps[s].count, first);
             for (uint32_t i = 0; i < sets; i++) {
                 const tmac_matrix *const *matrices = &steps[s].matrix[first[i]];
-                if (matrices[0]->number != TMAC_TERNARY) continue;
+                if (!tmac_number_is_integer(matrices[0]->number)) continue;
                 tmac_input_set set =
                     tmac_input_set_of(matrices, first[i + 1] - first[i], residency);
                 TMAC_TRY(visit(&set, context));
@@ -153,7 +154,7 @@ uint32_t tmac_model_set_calls(const tmac_source *source, const tmac_input_set *s
 
 // ------------------------------------------------------------------------------------------------------- packing
 
-// One matrix waiting to be packed or converted: units are tiles of a ternary matrix, rows of a float one.
+// One matrix waiting to be packed or converted: units are tiles of an integer matrix, rows of a float one.
 typedef struct pack_job {
     const tmac_matrix *matrix;
     tmac_linear *linear;
@@ -224,7 +225,7 @@ static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
         set->matrices = first[s + 1] - first[s];
         set->columns = members[0]->columns;
         set->group = members[0]->group;
-        if (members[0]->number == TMAC_TERNARY) {
+        if (tmac_number_is_integer(members[0]->number)) {
             tmac_input_set key = tmac_input_set_of(members, set->matrices, residency);
             set->resolved = find_resolved(model, &key);
             if (!set->resolved)
@@ -256,7 +257,7 @@ static void pack_unit(const pack_job *job, uint64_t unit, int8_t *rows)
     uint32_t first = (uint32_t)unit * job->layout->row_tile;
     uint32_t count = matrix->rows - first;
     if (count > job->layout->row_tile) count = job->layout->row_tile;
-    matrix->read_ternary(matrix, first, count, rows);
+    matrix->read_codes(matrix, first, count, rows);
     uint8_t *tile = (uint8_t *)job->linear->tiles + (size_t)unit * job->unit_bytes;
     job->layout->pack_tile(&shape, rows, count, tile);
 }

@@ -68,6 +68,7 @@ const tmac_plan_entry *tmac_plan_find(const tmac_plan *plan, const tmac_input_se
 
 bool tmac_layout_holds(const tmac_layout *layout, const tmac_input_set *set)
 {
+    if (layout->format != set->format) return false;
     for (uint32_t i = 0; i < set->matrices && i < TMAC_SET_MATRICES; i++) {
         tmac_shape shape = {set->rows[i], set->columns, set->group};
         if (layout->tile_bytes(&shape) == 0) return false;
@@ -81,10 +82,10 @@ static const struct {
     tmac_isa isa;
     const char *family; // NULL: any
 } preferences[] = {
-    {TMAC_ISA_AVX512VNNI, "mad2"}, {TMAC_ISA_AVX2, "mad2"}, {TMAC_ISA_AVX512VBMI, NULL},
-    {TMAC_ISA_AVX512VNNI, NULL},   {TMAC_ISA_AVX2, NULL},   {TMAC_ISA_I8MM, "mad2"},
-    {TMAC_ISA_DOTPROD, "mad2"},    {TMAC_ISA_NEON, "mad2"}, {TMAC_ISA_SCALAR, "mad2"},
-    {TMAC_ISA_SCALAR, NULL},
+    {TMAC_ISA_AVX512VNNI, "mad2"}, {TMAC_ISA_AVX512VNNI, "madq"}, {TMAC_ISA_AVX2, "madq"},
+    {TMAC_ISA_AVX2, "mad2"},       {TMAC_ISA_AVX512VBMI, NULL},   {TMAC_ISA_AVX512VNNI, NULL},
+    {TMAC_ISA_AVX2, NULL},         {TMAC_ISA_I8MM, "mad2"},       {TMAC_ISA_DOTPROD, "mad2"},
+    {TMAC_ISA_NEON, "mad2"},       {TMAC_ISA_SCALAR, "mad2"},     {TMAC_ISA_SCALAR, NULL},
 };
 
 // The rows that padding adds, in all matrices of the set.

@@ -29,7 +29,7 @@ typedef enum tmac_residency { TMAC_RESIDENT, TMAC_STREAMED } tmac_residency;
 
 // An input set: the matrices that share one input and one `prepare`.
 typedef struct tmac_input_set {
-    char format;                      // 't': ternary
+    char format;                      // 't': ternary, '1'..'4': b-bit integers (runtime/kernel.h)
     uint32_t group;                   // scale group; equal to columns for tensor and row scales
     uint32_t columns;                 // K
     uint32_t matrices;                // 1 to 3
@@ -67,7 +67,7 @@ tmac_plan_entry tmac_plan_rule(const tmac_input_set *set, uint32_t threads, tmac
 // the layout. The name is the registry's.
 const char *tmac_plan_rule_kernel(const char *layout, uint32_t bucket, tmac_isa_set isa);
 
-// Whether a layout can hold every matrix of the set.
+// Whether a layout is of the set's format and can hold every matrix of it.
 bool tmac_layout_holds(const struct tmac_layout *layout, const tmac_input_set *set);
 
 // Fills entries for all sets by the rule.

@@ -60,7 +60,7 @@ static tmac_status check_scales(const tmac_matrix *matrix)
     uint64_t fine = groups * matrix->rows;
     bool shared = matrix->group == matrix->columns &&
                   (matrix->scale_count == 1 || matrix->scale_count == matrix->rows);
-    if (!matrix->read_ternary || !matrix->scales || groups == 0 ||
+    if (!matrix->read_codes || !matrix->scales || groups == 0 ||
         !(shared || (groups > 1 && matrix->scale_count == fine)))
         return tmac_fail(TMAC_INTERNAL, "%s: %u scales for groups of %u do not fit %u x %u",
                          matrix->name, matrix->scale_count, matrix->group, matrix->rows,
@@ -78,7 +78,7 @@ static tmac_status check_matrix(const tmac_matrix *matrix, uint32_t rows, uint32
     if (matrix->rows != rows || matrix->columns != columns)
         return tmac_fail(TMAC_BAD_FILE, "%s is %u x %u, the model needs %u x %u", matrix->name,
                          matrix->rows, matrix->columns, rows, columns);
-    if (matrix->number == TMAC_TERNARY) return check_scales(matrix);
+    if (tmac_number_is_integer(matrix->number)) return check_scales(matrix);
     if (!matrix->read_float) return tmac_fail(TMAC_INTERNAL, "%s cannot be read", matrix->name);
     return tmac_ok();
 }
@@ -135,7 +135,8 @@ tmac_status tmac_source_check(const tmac_source *source)
     if (source->vocabulary.size != 0 && source->vocabulary.size != source->vocab)
         return tmac_fail(TMAC_BAD_FILE, "the vocabulary has %u pieces, the model needs %u",
                          source->vocabulary.size, source->vocab);
-    if (source->embedding.number == TMAC_TERNARY || source->head.number == TMAC_TERNARY)
+    if (tmac_number_is_integer(source->embedding.number) ||
+        tmac_number_is_integer(source->head.number))
         return tmac_fail(TMAC_INTERNAL, "the embedding and the head are float matrices");
     TMAC_TRY(check_matrix(&source->embedding, source->vocab, source->dim));
     TMAC_TRY(check_matrix(&source->head, source->vocab, source->dim));

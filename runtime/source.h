@@ -20,8 +20,24 @@ typedef enum tmac_number {
     TMAC_F32,
     TMAC_F16,
     TMAC_BF16,
-    TMAC_TERNARY,
+    TMAC_TERNARY, // integers from here on: -1, 0, +1;
+    TMAC_Q1,      // -1, +1;
+    TMAC_Q2,      // -2 .. 1;
+    TMAC_Q3,      // -4 .. 3;
+    TMAC_Q4,      // -8 .. 7
 } tmac_number;
+
+// Whether weights are small integers with scales.
+static inline bool tmac_number_is_integer(tmac_number number)
+{
+    return number >= TMAC_TERNARY;
+}
+
+// The format of integer weights as layouts and input sets name it: 't', '1' .. '4' (runtime/kernel.h).
+static inline char tmac_number_format(tmac_number number)
+{
+    return "t1234"[number - TMAC_TERNARY];
+}
 
 typedef struct tmac_matrix tmac_matrix;
 struct tmac_matrix {
@@ -29,15 +45,15 @@ struct tmac_matrix {
     tmac_number number;
     uint32_t rows, columns; // (out, in)
 
-    // Ternary matrices: w = code * scale.
+    // Integer matrices: w = code * scale.
     uint32_t group; // weights of a row that share a scale: columns for tensor and row scales
     uint32_t
         scale_count; // 1: the tensor's; rows: one a row; rows * ceil(columns / group): group scales, row-major
     const float *scales; // multiplicative, f32
 
-    // Decodes `count` rows from `first`: int8 codes -1, 0, +1 for ternary matrices, f32 values for float ones; output
+    // Decodes `count` rows from `first`: int8 codes for integer matrices, f32 values for float ones; output
     // is count x columns, row-major. Rows are numbered in neutral order: the permutation has been applied.
-    void (*read_ternary)(const tmac_matrix *matrix, uint32_t first, uint32_t count, int8_t *codes);
+    void (*read_codes)(const tmac_matrix *matrix, uint32_t first, uint32_t count, int8_t *codes);
     void (*read_float)(const tmac_matrix *matrix, uint32_t first, uint32_t count, float *values);
 
     // Float matrices whose rows can be used where they lie, in neutral order (number says how): rows x columns.

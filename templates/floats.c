@@ -1,4 +1,4 @@
-% local lanes = ({ scalar = "scalar", avx2 = "avx2", avx512vnni = "avx512", neon = "neon" })[isa.name]
+% local lanes = ({ scalar = "scalar", avx2 = "avx2", avx512bw = "avx512", neon = "neon" })[isa.name]
 // The float arithmetic of the transformer for ${isa.name}: runtime/floats.h says what each function computes.
 //
 // Everything is written once, over 16 lanes; the lanes are those of runtime/lanes_${lanes}.h. Whatever the

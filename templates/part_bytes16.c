@@ -1,8 +1,9 @@
-// Prepared activations "bytes16": the K bytes of q, every scale group padded with zeros to whole blocks of 16; then, at
+% local block = code_length or 16
+// Prepared activations "bytes${block}": the K bytes of q, every scale group padded with zeros to whole blocks of ${block}; then, at
 // the next multiple of 64, the sum of each group as int32; then zeros up to a multiple of 64.
 static inline size_t sums_offset(const geometry *shape)
 {
-    return ((size_t)shape->total * 16 + 63) / 64 * 64;
+    return ((size_t)shape->total * ${block} + 63) / 64 * 64;
 }
 
 static size_t prepared_bytes(uint32_t columns, uint32_t group)
@@ -21,9 +22,9 @@ static void prepare(const int8_t *q, uint32_t columns, uint32_t group, uint8_t *
     const uint32_t end = (uint32_t)((uint64_t)shape.groups * (part + 1) / parts);
     for (uint32_t g = begin; g < end; g++) {
         const int8_t *from = q + (size_t)g * group;
-        uint8_t *to = prepared + (size_t)g * shape.full * 16;
+        uint8_t *to = prepared + (size_t)g * shape.full * ${block};
         const uint32_t count = g + 1 < shape.groups ? group : columns - g * group;
-        const uint32_t padded = (g + 1 < shape.groups ? shape.full : shape.last) * 16;
+        const uint32_t padded = (g + 1 < shape.groups ? shape.full : shape.last) * ${block};
         memcpy(to, from, count);
         memset(to + count, 0, padded - count);
         int32_t sum = 0; // at most 128 * K < 2^31 in size
@@ -32,7 +33,7 @@ static void prepare(const int8_t *q, uint32_t columns, uint32_t group, uint8_t *
         memcpy(prepared + sums_at + (size_t)g * 4, &sum, sizeof sum);
     }
     if (part + 1 == parts) {
-        const size_t codes_end = (size_t)shape.total * 16;
+        const size_t codes_end = (size_t)shape.total * ${block};
         const size_t sums_end = sums_at + (size_t)shape.groups * 4;
         memset(prepared + codes_end, 0, sums_at - codes_end);
         memset(prepared + sums_end, 0, prepared_bytes(columns, group) - sums_end);

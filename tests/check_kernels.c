@@ -1,6 +1,6 @@
 // The kernel checker: every kernel and layout of the registry against a plain dot product over the unpacked weights.
 //
-//   weights (M x K, -1 0 +1) --pack--> tiles --unpack--> must be the weights again
+//   weights (M x K, of the layout's format) --pack--> tiles --unpack--> must be the weights again
 //   q (tokens x K)           --prepare, in 1 and in several parts--> must be the same bytes on every instruction set
 //   tiles, prepared          --run, on a range of tiles--> must be the dot products, bit for bit
 //
@@ -78,8 +78,8 @@ static void die_by_name(int signal_number)
 
 typedef enum weight_pattern {
     W_RANDOM,
-    W_MINUS,
-    W_PLUS,
+    W_LOWEST,
+    W_HIGHEST,
     W_ALTERNATING,
     W_ZERO,
     W_SPARSE,
@@ -95,7 +95,7 @@ typedef enum input_pattern {
     Q_COUNT
 } input_pattern;
 
-static const char *const weight_names[] = {"random",      "all -1", "all +1",
+static const char *const weight_names[] = {"random",      "lowest", "highest",
                                            "alternating", "zero",   "sparse"};
 static const char *const input_names[] = {"random",   "-128", "127",
                                           "extremes", "zero", "alternating"};
@@ -108,32 +108,32 @@ typedef struct problem {
 
 // Shapes that have been wrong somewhere before, and the real ones' odd dimensions. group 0: the whole row.
 static const problem fixed[] = {
-    {1, 1, 0, 1, W_PLUS, Q_LOWEST},
-    {1, 43, 0, 1, W_MINUS, Q_LOWEST},
+    {1, 1, 0, 1, W_HIGHEST, Q_LOWEST},
+    {1, 43, 0, 1, W_LOWEST, Q_LOWEST},
     {172, 43, 32, 2, W_RANDOM, Q_RANDOM},
     {43, 172, 0, 4, W_RANDOM, Q_RANDOM},
     {172, 288, 32, 3, W_ALTERNATING, Q_ALTERNATING},
     {300, 256, 64, 1, W_RANDOM, Q_EXTREMES},
     {65, 640, 128, 5, W_RANDOM, Q_RANDOM},
-    {257, 2560, 0, 1, W_MINUS, Q_LOWEST},
+    {257, 2560, 0, 1, W_LOWEST, Q_LOWEST},
     {129, 2560, 0, 9, W_RANDOM, Q_RANDOM},
-    {16, 1024, 256, 8, W_PLUS, Q_LOWEST},
-    {64, 6912, 0, 1, W_PLUS, Q_HIGHEST},
+    {16, 1024, 256, 8, W_HIGHEST, Q_LOWEST},
+    {64, 6912, 0, 1, W_HIGHEST, Q_HIGHEST},
     {31, 777, 33, 6, W_RANDOM, Q_EXTREMES},
     {33, 100, 7, 7, W_SPARSE, Q_RANDOM},
     {5, 40, 1, 2, W_RANDOM, Q_RANDOM},
-    {17, 512, 511, 1, W_MINUS, Q_LOWEST},
-    {20, 1300, 1275, 2, W_MINUS, Q_HIGHEST}, // 255 codes of 5: the last count of one byte
-    {20, 1281, 1276, 2, W_MINUS, Q_LOWEST},  // 256 of them
-    {20, 1100, 1050, 23, W_RANDOM,
-     Q_EXTREMES}, // many tokens and a rest, groups longer than a decoded panel
+    {17, 512, 511, 1, W_LOWEST, Q_LOWEST},
+    {40, 700, 0, 16, W_RANDOM, Q_RANDOM}, // many tokens: whole blocks of 16, and one more
+    {33, 1290, 650, 33, W_RANDOM, Q_EXTREMES},
+    {20, 1300, 1275, 2, W_LOWEST, Q_HIGHEST}, // 255 codes of 5: the last count of one byte
+    {20, 1281, 1276, 2, W_LOWEST, Q_LOWEST},  // 256 of them
 };
 // Rows so long that sums kept too narrow, or flushed too late, overflow.
 static const problem lengthy[] = {
-    {1, 327675, 0, 1, W_MINUS, Q_LOWEST}, // 65535 codes of 5
-    {1, 327676, 0, 1, W_PLUS, Q_HIGHEST}, // one more than lut5 can count
-    {2, 700001, 0, 1, W_PLUS, Q_LOWEST},  // mad2: beyond 2^15 blocks of 2^16
-    {1, 1100000, 0, 2, W_MINUS, Q_LOWEST},
+    {1, 327675, 0, 1, W_LOWEST, Q_LOWEST},   // 65535 codes of 5
+    {1, 327676, 0, 1, W_HIGHEST, Q_HIGHEST}, // one more than lut5 can count
+    {2, 700001, 0, 1, W_HIGHEST, Q_LOWEST},  // mad2: beyond 2^15 blocks of 2^16
+    {1, 1100000, 0, 2, W_LOWEST, Q_LOWEST},
 };
 
 static uint32_t group_of(const problem *p)
@@ -141,27 +141,29 @@ static uint32_t group_of(const problem *p)
     return p->group == 0 ? p->columns : p->group;
 }
 
-static void fill_weights(const problem *p, tmac_random *random, int8_t *weights)
+static void fill_weights(const problem *p, const tmac_layout *format, tmac_random *random,
+                         int8_t *weights)
 {
+    const int8_t zero = tmac_layout_padding(format); // or what comes nearest
     for (size_t i = 0; i < (size_t)p->rows * p->columns; i++) {
         switch (p->weights) {
-        case W_MINUS:
-            weights[i] = -1;
+        case W_LOWEST:
+            weights[i] = format->low;
             break;
-        case W_PLUS:
-            weights[i] = 1;
+        case W_HIGHEST:
+            weights[i] = format->high;
             break;
         case W_ALTERNATING:
-            weights[i] = i % 2 == 0 ? 1 : -1;
+            weights[i] = i % 2 == 0 ? format->high : format->low;
             break;
         case W_ZERO:
-            weights[i] = 0;
+            weights[i] = zero;
             break;
         case W_SPARSE:
-            weights[i] = tmac_random_below(random, 50) == 0 ? 1 : 0;
+            weights[i] = tmac_random_below(random, 50) == 0 ? format->high : zero;
             break;
         default:
-            weights[i] = (int8_t)((int32_t)tmac_random_below(random, 3) - 1);
+            weights[i] = tmac_layout_weight(format, tmac_random_below(random, 240));
             break;
         }
     }
@@ -210,6 +212,7 @@ static problem random_problem(tmac_random *random)
     p.group = tmac_random_below(random, 3) == 0 ? 1 + tmac_random_below(random, p.columns)
                                                 : groups[tmac_random_below(random, 6)];
     if (p.group > p.columns) p.group = 0;
+    if (tmac_random_below(random, 16) == 0) p.tokens += tmac_random_below(random, 40);
     return p;
 }
 
@@ -231,6 +234,8 @@ typedef struct instance {
     bool at_end;
     fenced weights, q;
     int32_t *expected; // [tokens][groups][rows]
+    int32_t *sums;     // [tokens][groups], of the activations: what rows of padding are made of
+    const tmac_layout *format; // the weights are of its format; NULL: none yet
 } instance;
 
 static void describe(const instance *in, const char *subject, const char *complaint)
@@ -251,14 +256,22 @@ static void judge(checker *check, const instance *in, const char *subject, const
     }
 }
 
-static void multiply_plainly(instance *in)
+// Fills in weights of a format and what they multiply to, unless they are there already.
+static void use_format(instance *in, const tmac_layout *format, tmac_random *random)
 {
+    if (in->format && in->format->format == format->format) return;
+    in->format = format;
+    fill_weights(in->p, format, random, (int8_t *)in->weights.data);
     const int8_t *weights = (const int8_t *)in->weights.data, *q = (const int8_t *)in->q.data;
     const uint32_t columns = in->shape.columns;
     for (uint32_t n = 0; n < in->p->tokens; n++) {
         for (uint32_t g = 0; g < in->groups; g++) {
             const uint32_t begin = g * in->shape.group;
             const uint32_t end = g + 1 < in->groups ? begin + in->shape.group : columns;
+            int32_t *sum_of_inputs = &in->sums[(size_t)n * in->groups + g];
+            *sum_of_inputs = 0;
+            for (uint32_t k = begin; k < end; k++)
+                *sum_of_inputs += q[(size_t)n * columns + k];
             for (uint32_t r = 0; r < in->shape.rows; r++) {
                 int32_t sum = 0;
                 for (uint32_t k = begin; k < end; k++)
@@ -320,12 +333,13 @@ static const char *check_outputs(const tmac_matmul *job, const instance *in, uin
     for (uint32_t i = 0; i < in->p->tokens * in->groups; i++) {
         const int32_t *y = job->y + i * job->y_stride;
         const int32_t *expected = in->expected + (size_t)i * in->shape.rows;
+        const int32_t padding = tmac_layout_padding(in->format) * in->sums[i];
         for (uint32_t r = 0; r < job->y_stride; r++) {
             const bool real = first + r < in->shape.rows;
             if (r >= count) {
                 if (y[r] != untouched) return "writes beyond its tiles";
             } else if (!real) {
-                if (y[r] != 0) return "rows of padding are not zero";
+                if (y[r] != padding) return "rows of padding are not what they should be";
             } else if (y[r] != expected[first + r]) {
                 return "a sum is wrong";
             }
@@ -406,13 +420,12 @@ static void check_problem(checker *check, const problem *p, bool at_end)
     in.weights = fence((size_t)p->rows * p->columns, at_end);
     in.q = fence((size_t)p->tokens * p->columns, at_end);
     in.expected = malloc((size_t)p->tokens * in.groups * p->rows * sizeof *in.expected);
-    if (in.expected == NULL) {
+    in.sums = malloc((size_t)p->tokens * in.groups * sizeof *in.sums);
+    if (in.expected == NULL || in.sums == NULL) {
         fputs("check-kernels: out of memory\n", stderr);
         exit(1);
     }
-    fill_weights(p, &check->random, (int8_t *)in.weights.data);
     fill_inputs(p, &check->random, (int8_t *)in.q.data);
-    multiply_plainly(&in);
 
     size_t layout_count, kernel_count;
     const tmac_layout *const *layouts = tmac_layouts(&layout_count);
@@ -422,6 +435,7 @@ static void check_problem(checker *check, const problem *p, bool at_end)
         for (size_t i = 0; i < kernel_count; i++)
             any |= kernels[i]->layout == layouts[l] && wanted(check, kernels[i]);
         if (!any) continue;
+        use_format(&in, layouts[l], &check->random);
 
         const size_t tile_bytes = layouts[l]->tile_bytes(&in.shape);
         if (tile_bytes ==
@@ -445,6 +459,7 @@ static void check_problem(checker *check, const problem *p, bool at_end)
         if (!unfence(&tiles)) judge(check, &in, layouts[l]->name, "pack writes outside");
     }
     free(in.expected);
+    free(in.sums);
     unfence(&in.q);
     unfence(&in.weights);
 }
@@ -456,6 +471,7 @@ int main(int argc, char **argv)
     checker check = {.filter = ""};
     bool reduced = false;
     uint64_t problems = UINT64_MAX, seed = 1;
+    const char *emulated = NULL;
     const tmac_option options[] = {
         {'v', "verbose", TMAC_OPTION_FLAG, &check.verbose, NULL, "name kernels that are skipped"},
         {0, "reduced", TMAC_OPTION_FLAG, &reduced, NULL, "a small table, for sanitizers"},
@@ -463,6 +479,8 @@ int main(int argc, char **argv)
         {0, "seed", TMAC_OPTION_UNSIGNED, &seed, "N", "seed of the random problems (default 1)"},
         {0, "filter", TMAC_OPTION_STRING, &check.filter, "TEXT",
          "only kernels with this in their name"},
+        {0, "emulated", TMAC_OPTION_STRING, &emulated, "ISA",
+         "kernels of this set were linked with emulated instructions: check them too"},
         {0, NULL, TMAC_OPTION_FLAG, NULL, NULL, NULL},
     };
     const tmac_program program = {
@@ -480,6 +498,13 @@ int main(int argc, char **argv)
     signal(SIGILL, die_by_name);
     check.random.state = seed;
     check.isa = tmac_isa_verified();
+    if (emulated != NULL) {
+        tmac_isa isa;
+        const tmac_status status = tmac_isa_parse(emulated, &isa);
+        if (status.code != TMAC_OK) return tmac_report(&program, status);
+        const tmac_isa_set below = tmac_isa_contained(isa) & ~(1u << isa);
+        if ((check.isa & below) == below) check.isa |= 1u << isa;
+    }
     if (problems == UINT64_MAX) problems = reduced ? 2 : 20;
 
     size_t count, skipped = 0, selected = 0;

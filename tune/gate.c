@@ -56,17 +56,18 @@ static void fence_free(fence *f)
     f->mapping = NULL;
 }
 
-static int8_t weight_of(uint32_t pattern, uint32_t row, uint32_t column, tmac_random *random)
+static int8_t weight_of(const tmac_layout *layout, uint32_t pattern, uint32_t row, uint32_t column,
+                        tmac_random *random)
 {
     switch (pattern) {
     case 0:
-        return 1;
+        return layout->high;
     case 1:
-        return -1;
+        return layout->low;
     case 2:
-        return (row + column) % 2 ? 1 : -1;
+        return (row + column) % 2 ? layout->high : layout->low;
     default:
-        return (int8_t)((int)tmac_random_below(random, 3) - 1);
+        return tmac_layout_weight(layout, tmac_random_below(random, 240));
     }
 }
 
@@ -94,21 +95,23 @@ typedef struct test_case {
     bool at_end;
 } test_case;
 
-// Compares one token's rows, padding as zeros, and what lies behind them.
+// Compares one token's rows, those of padding included, and what lies behind them.
 static bool equal_output(const test_case *c, const int8_t *weights, const int8_t *q, uint32_t token,
                          const tmac_matmul *m)
 {
     uint32_t tile = c->kernel->layout->row_tile, groups = tmac_shape_groups(&c->shape);
     uint32_t first = m->tile_begin * tile, rows = (m->tile_end - m->tile_begin) * tile;
+    int8_t padding = tmac_layout_padding(c->kernel->layout);
     for (uint32_t g = 0; g < groups; g++) {
         const int32_t *y = m->y + ((size_t)token * groups + g) * m->y_stride;
         size_t begin = (size_t)g * c->shape.group, end = begin + c->shape.group;
         if (end > c->shape.columns) end = c->shape.columns;
         for (uint32_t r = 0; r < rows; r++) {
             int32_t sum = 0;
-            const int8_t *row = weights + (size_t)(first + r) * c->shape.columns;
-            for (size_t k = begin; k < end && first + r < c->shape.rows; k++)
-                sum += row[k] * q[k];
+            bool real = first + r < c->shape.rows;
+            const int8_t *row = weights + (size_t)(real ? first + r : 0) * c->shape.columns;
+            for (size_t k = begin; k < end; k++)
+                sum += (real ? row[k] : padding) * q[k];
             if (y[r] != sum) return false;
         }
         for (size_t r = rows; r < m->y_stride; r++)
@@ -147,7 +150,7 @@ static bool try_case(const test_case *c, tmac_random *random)
     if (good) {
         for (uint32_t r = 0; r < c->shape.rows; r++)
             for (uint32_t k = 0; k < columns; k++)
-                weights[r * columns + k] = weight_of(c->weights, r, k, random);
+                weights[r * columns + k] = weight_of(kernel->layout, c->weights, r, k, random);
         for (uint32_t n = 0; n < c->tokens; n++)
             for (uint32_t k = 0; k < columns; k++)
                 ((int8_t *)q.data)[n * columns + k] = input_of(c->inputs, k + n, random);

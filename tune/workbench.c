@@ -67,7 +67,7 @@ static tmac_status pack_first_copy(tmac_copies *c, const tmac_input_set *set, tm
                 continue;
             }
             for (size_t k = 0; k < weight_bytes; k++)
-                weights[k] = (int8_t)((int)tmac_random_below(random, 3) - 1);
+                weights[k] = tmac_layout_weight(c->layout, tmac_random_below(random, 240));
             c->layout->pack_tile(&shape, weights, last ? rows : c->layout->row_tile, tile);
         }
     }

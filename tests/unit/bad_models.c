@@ -276,7 +276,7 @@ static void read_matrix(const tmac_matrix *matrix)
     cr_assert_not_null(row);
     for (uint32_t r = 0; r < matrix->rows; r++)
         if (matrix->number == TMAC_TERNARY)
-            matrix->read_ternary(matrix, r, 1, row);
+            matrix->read_codes(matrix, r, 1, row);
         else
             matrix->read_float(matrix, r, 1, row);
     free(row);

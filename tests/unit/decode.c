@@ -51,7 +51,7 @@ static tmac_matrix make_matrix(toy_model *toy, uint32_t rows, uint32_t columns, 
                           .rows = rows,
                           .columns = columns,
                           .group = group,
-                          .read_ternary = read_codes,
+                          .read_codes = read_codes,
                           .read_float = read_values,
                           .data = values};
     uint32_t groups = group ? (columns + group - 1) / group : 0;

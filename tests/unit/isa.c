@@ -19,6 +19,10 @@ Test(isa, names_and_containment)
             if (tmac_isa_has(contained, (tmac_isa)j))
                 cr_expect_eq(tmac_isa_contained((tmac_isa)j) & ~contained, 0u);
     }
+    // A partial order: AVX-VNNI's 256-bit instructions are no part of AVX-512, nor the other way round.
+    const tmac_isa_set wide = tmac_isa_contained(TMAC_ISA_AMX);
+    cr_expect(tmac_isa_has(wide, TMAC_ISA_AVX512VNNI) && !tmac_isa_has(wide, TMAC_ISA_AVXVNNI));
+    cr_expect(!tmac_isa_has(tmac_isa_contained(TMAC_ISA_AVXVNNI), TMAC_ISA_AVX512BW));
     tmac_isa isa;
     tmac_status status = tmac_isa_parse("avx9", &isa);
     cr_expect_eq(status.code, TMAC_USAGE);
@@ -43,8 +47,11 @@ Test(isa, verified_is_advertised)
     const bool vnni = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-    const bool vbmi =
-        vnni && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("gfni");
+    const bool vbmi = vnni && __builtin_cpu_supports("avx512vbmi");
+    const bool gfni = vbmi && __builtin_cpu_supports("gfni");
+    cr_expect(__builtin_cpu_supports("ssse3") || !tmac_isa_has(set, TMAC_ISA_SSSE3));
+    cr_expect(__builtin_cpu_supports("sse4.1") || !tmac_isa_has(set, TMAC_ISA_SSE41));
+    cr_expect(gfni || !tmac_isa_has(set, TMAC_ISA_AVX512GFNI));
     cr_expect(avx2 || !tmac_isa_has(set, TMAC_ISA_AVX2));
     cr_expect(vnni || !tmac_isa_has(set, TMAC_ISA_AVX512VNNI));
     cr_expect(vbmi || !tmac_isa_has(set, TMAC_ISA_AVX512VBMI));

@@ -37,7 +37,7 @@ static void assert_content(const tmac_source *source, const tiny_shape *shape)
             int8_t *codes = malloc(3 * (size_t)matrix->columns);
             for (uint32_t r = 0; r < matrix->rows; r += 3) { // in threes: `first` matters
                 uint32_t count = matrix->rows - r < 3 ? matrix->rows - r : 3;
-                matrix->read_ternary(matrix, r, count, codes);
+                matrix->read_codes(matrix, r, count, codes);
                 for (uint32_t i = 0; i < count * matrix->columns; i++)
                     cr_assert_eq(
                         codes[i],
@@ -132,7 +132,7 @@ Test(readers, i2_s_rows_that_cross_blocks)
     }
     tmac_matrix matrix = {.rows = ROWS, .columns = COLUMNS};
     tmac_ternary_i2_s(&matrix, data, 0);
-    matrix.read_ternary(&matrix, 0, ROWS, codes);
+    matrix.read_codes(&matrix, 0, ROWS, codes);
     cr_assert_arr_eq(codes, expected, sizeof codes);
 }
 
@@ -144,7 +144,7 @@ Test(readers, flat_rows_that_share_bytes)
     tmac_matrix matrix = {.rows = 3, .columns = 3};
     tmac_ternary_flat(&matrix, data, false);
     for (uint32_t r = 0; r < 3; r++)
-        matrix.read_ternary(&matrix, r, 1, codes + 3 * r);
+        matrix.read_codes(&matrix, r, 1, codes + 3 * r);
     cr_assert_arr_eq(codes, expected, sizeof codes);
 }
 

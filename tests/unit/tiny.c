@@ -399,8 +399,8 @@ static void same_matrix(const tmac_matrix *a, const tmac_matrix *b)
     if (a->number == TMAC_TERNARY) {
         cr_assert(a->group == b->group && a->scale_count == b->scale_count, "%s", a->name);
         cr_assert_arr_eq(a->scales, b->scales, a->scale_count * sizeof(float), "%s", a->name);
-        a->read_ternary(a, 0, a->rows, left);
-        b->read_ternary(b, 0, b->rows, right);
+        a->read_codes(a, 0, a->rows, left);
+        b->read_codes(b, 0, b->rows, right);
         cr_assert_arr_eq(left, right, weights, "%s", a->name);
     } else {
         a->read_float(a, 0, a->rows, left);

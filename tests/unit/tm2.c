@@ -157,8 +157,8 @@ static void scaled_round_trip(bool per_row)
     uint32_t last = matrix->scale_count - 1, step = per_row ? 511 : 512;
     cr_assert_eq(matrix->scales[last], tiny_scale(0, 0) * (1.0f + (float)(step % 5) * 0.37f));
     int8_t *codes = malloc(2 * 512 * 512);
-    plain.layers[0].query.read_ternary(&plain.layers[0].query, 0, 512, codes);
-    matrix->read_ternary(matrix, 0, 512, codes + 512 * 512);
+    plain.layers[0].query.read_codes(&plain.layers[0].query, 0, 512, codes);
+    matrix->read_codes(matrix, 0, 512, codes + 512 * 512);
     cr_assert_arr_eq(codes, codes + 512 * 512, 512 * 512);
     free(codes);
     round_trip(&source, false, &again);
@@ -223,7 +223,7 @@ Test(tm2, synthetic_models_are_deterministic_and_balanced)
     const tmac_matrix *gate = &sources[0].layers[1].gate;
     int8_t codes[131 * 64];
     int counts[3] = {0};
-    gate->read_ternary(gate, 0, 131, codes);
+    gate->read_codes(gate, 0, 131, codes);
     for (size_t i = 0; i < sizeof codes; i++)
         counts[codes[i] + 1]++;
     for (int i = 0; i < 3; i++)

@@ -1,8 +1,9 @@
+% local gfni = isa.name == "avx512gfni"
 // lut5 for AVX512-VBMI: vpermi2b looks up 64 rows at once in a plane of 128 bytes, ignoring bit 7; two planes give the low
 // and the high byte of 64 sums.
 //
-// A negative code wants the negated sum. Its sign bit is spread over the byte (a bit matrix product that copies bit 7
-// to all bits) and XORed onto both planes: the one's complement, -sum - 1. The missing ones are a constant of the row
+// A negative code wants the negated sum. Its sign bit is spread over the byte (${gfni and "a bit matrix product that copies bit 7" or "a mask of the sign bits that becomes bytes of ones"}
+// ${gfni and "to all bits" or "and zeros"}) and XORed onto both planes: the one's complement, -sum - 1. The missing ones are a constant of the row
 // and the scale group, counted when the tile was packed: sums start from that count.
 //
 // Bound: a sum is at most 5 * 128 in size, one more by the complement; an int16 takes 50 of them, 50 * 641 = 32050.
@@ -123,7 +124,9 @@ static inline void ${name}_${count}(
     const uint8_t *w, const uint8_t *table, size_t stride, uint32_t codes, int32_t *y,
     size_t y_step)
 {
+% if gfni then
     const __m512i bit7_to_all = _mm512_set1_epi64((long long)0x8080808080808080);
+% end
 % if count == 1 then
     (void)stride, (void)y_step; // of one token
 % end
@@ -148,7 +151,7 @@ static inline void ${name}_${count}(
 
             const __m512i x${v} = _mm512_load_si512(${token("w", "", 0, 64 * v)});
 %     part("part_prefetch", { offset = 64 * v, indent = "            " })
-            const __m512i sign${v} = _mm512_gf2p8affine_epi64_epi8(x${v}, bit7_to_all, 0);
+            const __m512i sign${v} = ${gfni and "_mm512_gf2p8affine_epi64_epi8(x" .. v .. ", bit7_to_all, 0)" or "_mm512_movm_epi8(_mm512_movepi8_mask(x" .. v .. "))"};
 %     for n = 0, count - 1 do
 %         local id = v .. "_" .. n
             const __m512i low${id} =

@@ -1,0 +1,285 @@
+% local amx = isa.name == "amx"
+% local lut5 = family == "lut5"
+// ${family} for many tokens on ${isa.name}: a panel of rows is decoded to bytes once, then all tokens are multiplied by it.
+//
+// A panel is up to 64 rows by ${amx and 640 or 320} weights along K, on the stack. Its unit is a quad: four neighbours along K of 16 rows,
+// byte r * 4 + i of 64 holding weight i of row r, plus one (0, 1, 2). That is what vpdpbusd takes, and 16 quads are what
+// an AMX tile product takes. The plus one is made up for by the sum of the scale group's activations, with whose
+// negative the outputs start.
+//
+% if lut5 then
+// Decoding: vpermi2b looks a digit of 64 codes up at once, five digits one after the other; where bit 7 is set the digit
+// d + 1 becomes 2 - (d + 1). Four codes make twenty digits, which two rounds of unpacking turn into five quads of every
+// 16 rows. The codes are permuted first, so that the unpacking leaves the rows in order.
+//
+% end
+% if amx then
+// A tile of activations is 16 tokens by 64 bytes, straight from memory; its products with the four tiles of weights of
+// 16 quads each add to four tiles of outputs. The last tokens use fewer rows of the tiles. A tile of activations may
+// reach past the end of its scale group: there the panel holds zeros, not weights plus one, and what lies behind the last
+// group is the 64 bytes of sums at least, so that nothing beyond the prepared activations is read.
+% else
+// The sums of a few tokens by 64 rows stay in registers while a panel is read; then they are kept in the outputs.
+% end
+// Sums may pass 2^31 on the way and wrap: additions wrap exactly, and the last one is below 128 * K < 2^31 again.
+#include <immintrin.h>
+#include <string.h>
+
+% if amx then
+#include "runtime/amx_tiles.h"
+% end
+#include "runtime/kernel.h"
+
+// The activations' geometry: blocks of 16.
+% part("part_geometry", { code_length = 16 })
+
+% part("part_bytes16")
+
+enum { PANEL_COLUMNS = ${amx and 640 or 320} }; // a multiple of 64, and of 20, four codes of lut5
+
+static inline int32_t sum_of(const uint8_t *sums)
+{
+    int32_t sum;
+    memcpy(&sum, sums, sizeof sum);
+    return sum;
+}
+% if not amx then
+
+// Four activations in every 32-bit lane.
+static inline __m512i broadcast_four(const uint8_t *q)
+{
+    int32_t four;
+    memcpy(&four, q, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+% end
+% if lut5 then
+
+% local function digit(v, j)
+%     if v > 121 then return 0 end
+%     for _ = 1, j do v = (v + 1) // 3 end
+%     return (v + 1) % 3 - 1
+% end
+// Digit j of code v, plus one.
+static const uint8_t digits[5][128] __attribute__((aligned(64))) = {
+% for j = 0, 4 do
+    {
+%     for v = 0, 127, 16 do
+%         local row = {}
+%         for i = v, v + 15 do row[#row + 1] = digit(i, j) + 1 end
+        ${table.concat(row, ", ")},
+%     end
+    },
+% end
+};
+
+// Byte 16j + 4v + i takes the code of row 16v + 4j + i from where the layout has it.
+static const uint8_t order[64] __attribute__((aligned(64))) = {
+% for p = 0, 63, 16 do
+%     local row = {}
+%     for i = p, p + 15 do
+%         local r = 16 * (i // 4 % 4) + 4 * (i // 16) + i % 4
+%         row[#row + 1] = r % 32 // 8 * 16 + r // 32 * 8 + r % 8
+%     end
+    ${table.concat(row, ", ")},
+% end
+};
+
+// Digit j of 64 codes, plus one.
+static inline __m512i decode(__m512i codes, __mmask64 negative, uint32_t j)
+{
+    const __m512i low = _mm512_load_si512(digits[j]), high = _mm512_load_si512(digits[j] + 64);
+    const __m512i digit = _mm512_permutex2var_epi8(low, codes, high);
+    return _mm512_mask_sub_epi8(digit, negative, _mm512_set1_epi8(2), digit);
+}
+
+// Four neighbours along K of 64 rows, a vector each, become four quads.
+static inline void store_quads(uint8_t *panel, __m512i k0, __m512i k1, __m512i k2, __m512i k3)
+{
+    const __m512i low01 = _mm512_unpacklo_epi8(k0, k1), high01 = _mm512_unpackhi_epi8(k0, k1);
+    const __m512i low23 = _mm512_unpacklo_epi8(k2, k3), high23 = _mm512_unpackhi_epi8(k2, k3);
+    _mm512_store_si512(panel, _mm512_unpacklo_epi16(low01, low23));
+    _mm512_store_si512(panel + 64, _mm512_unpackhi_epi16(low01, low23));
+    _mm512_store_si512(panel + 128, _mm512_unpacklo_epi16(high01, high23));
+    _mm512_store_si512(panel + 192, _mm512_unpackhi_epi16(high01, high23));
+}
+% end
+
+%% kernel
+% local amx, lut5 = isa.name == "amx", family == "lut5"
+% local height = math.min(rows, 64)
+% local vectors = height // 16
+// Decodes ${lut5 and "codes" or "blocks"} of ${height} rows into the panel, up to the last one that is there.
+static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *panel)
+{
+% if lut5 then
+    const __m512i rows_in_order = _mm512_load_si512(order);
+    while (count > 0) {
+        // A code that does not exist is zero.
+        __m512i x[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
+                        _mm512_setzero_si512()};
+        const uint32_t there = count < 4 ? count : 4;
+        for (uint32_t c = 0; c < there; c++, w += ${rows})
+            x[c] = _mm512_permutexvar_epi8(rows_in_order, _mm512_load_si512(w));
+        count -= there;
+% for c = 0, 3 do
+        const __mmask64 negative${c} = _mm512_movepi8_mask(x[${c}]);
+%     for j = 0, 4 do
+        const __m512i k${5 * c + j} = decode(x[${c}], negative${c}, ${j});
+%     end
+% end
+% for quad = 0, 4 do
+        store_quads(panel${quad > 0 and " + " .. 256 * quad or ""}, k${4 * quad}, k${4 * quad + 1}, k${4 * quad + 2}, k${4 * quad + 3});
+% end
+        panel += 5 * 256;
+    }
+% else
+    const __m512i three = _mm512_set1_epi8(3);
+    for (uint32_t b = 0; b < count; b++, w += ${rows * 4}, panel += ${4 * 64 * vectors}) {
+% for v = 0, vectors - 1 do
+        const __m512i x${v} = _mm512_load_si512(w${v > 0 and " + " .. 64 * v or ""});
+%     for f = 0, 3 do
+%         local shifted = f == 0 and "x" .. v or ("_mm512_srli_epi16(x%d, %d)"):format(v, 2 * f)
+        _mm512_store_si512(panel + ${64 * (f * vectors + v)}, _mm512_and_si512(${shifted}, three));
+%     end
+% end
+    }
+% end
+}
+
+% if amx then
+// Adds the products of all tokens and a panel of whole tiles to the outputs.
+static inline void ${name}_multiply(const tmac_matmul *matmul, const uint8_t *panel, uint32_t quads,
+                                    const uint8_t *q, int32_t *y, size_t y_step)
+{
+    const size_t stride = matmul->prepared_stride;
+    for (uint32_t n = 0; n < matmul->tokens; n += 16) {
+        const uint32_t left = matmul->tokens - n;
+        if (n == 0 || left < 16) {
+            // Tiles 0..${vectors - 1} outputs, 6 activations, 7 weights.
+            tmac_tile_config config = {.palette = 1};
+            for (uint32_t tile = 0; tile < 8; tile++) {
+                config.bytes[tile] = 64;
+                config.rows[tile] = (uint8_t)(tile == 7 || left >= 16 ? 16 : left);
+            }
+            tmac_tile_configure(&config);
+        }
+        const uint8_t *from = q + n * stride, *w = panel;
+        int32_t *to = y + n * y_step;
+% for v = 0, vectors - 1 do
+        tmac_tile_load(${v}, to${v > 0 and " + " .. 16 * v or ""}, y_step * sizeof *y);
+% end
+        for (uint32_t k = 0; k < quads; k += 16, from += 64, w += ${16 * 64 * vectors}) {
+            tmac_tile_load(6, from, stride);
+% for v = 0, vectors - 1 do
+            tmac_tile_load(7, w${v > 0 and " + " .. 64 * v or ""}, ${64 * vectors});
+            tmac_tile_multiply(${v}, 6, 7);
+% end
+        }
+% for v = 0, vectors - 1 do
+        tmac_tile_store(${v}, to${v > 0 and " + " .. 16 * v or ""}, y_step * sizeof *y);
+% end
+    }
+}
+% else
+% for i, block in ipairs({ tokens, 4, 2, 1 }) do
+%     if i == 1 or block < tokens then
+// ${block == 1 and "One token" or block .. " tokens"} by a panel: adds to y.
+static inline void ${name}_${block}(const uint8_t *panel, uint32_t quads, const uint8_t *q, size_t stride,
+                                    int32_t *y, size_t y_step)
+{
+%         if block == 1 then
+    (void)stride, (void)y_step; // of one token
+%         end
+%         for n = 0, block - 1 do
+%             for v = 0, vectors - 1 do
+    __m512i s${v}_${n} = _mm512_load_si512(y${n > 0 and " + " .. n .. " * y_step" or ""}${v > 0 and " + " .. 16 * v or ""});
+%             end
+%         end
+    for (uint32_t k = 0; k < quads; k++, panel += ${64 * vectors}, q += 4) {
+%         for v = 0, vectors - 1 do
+        const __m512i w${v} = _mm512_load_si512(panel${v > 0 and " + " .. 64 * v or ""});
+%         end
+%         for n = 0, block - 1 do
+        const __m512i q${n} = broadcast_four(q${n > 0 and " + " .. n .. " * stride" or ""});
+%             for v = 0, vectors - 1 do
+        s${v}_${n} = _mm512_dpbusd_epi32(s${v}_${n}, w${v}, q${n});
+%             end
+%         end
+    }
+%         for n = 0, block - 1 do
+%             for v = 0, vectors - 1 do
+    _mm512_store_si512(y${n > 0 and " + " .. n .. " * y_step" or ""}${v > 0 and " + " .. 16 * v or ""}, s${v}_${n});
+%             end
+%         end
+}
+
+%     end
+% end
+static inline void ${name}_multiply(const tmac_matmul *matmul, const uint8_t *panel, uint32_t quads,
+                                    const uint8_t *q, int32_t *y, size_t y_step)
+{
+    const size_t stride = matmul->prepared_stride;
+    uint32_t n = 0;
+% for i, block in ipairs({ tokens, 4, 2, 1 }) do
+%     if i == 1 or block < tokens then
+    for (; n + ${block} <= matmul->tokens; n += ${block})
+        ${name}_${block}(panel, quads, q + n * stride, stride, y + n * y_step, y_step);
+%     end
+% end
+}
+% end
+
+static void ${name}(const tmac_matmul *matmul)
+{
+    const geometry inputs = geometry_of(matmul->shape.columns, matmul->shape.group);
+    const size_t sums_at = sums_offset(&inputs);
+    const size_t y_step = inputs.groups * matmul->y_stride;
+    const uint32_t group = matmul->shape.group;
+    const uint32_t last = matmul->shape.columns - (inputs.groups - 1) * group;
+% if lut5 then
+    // The weights' geometry: codes of 5.
+    const uint32_t full_codes = (group + 4) / 5, last_codes = (last + 4) / 5;
+    const size_t total = (size_t)(inputs.groups - 1) * full_codes + last_codes;
+    const size_t tile_bytes = (total + inputs.groups * (full_codes <= 255 ? 1u : 2u)) * ${rows};
+% else
+    const size_t tile_bytes = (size_t)inputs.total * ${rows * 4};
+% end
+    uint8_t panel[PANEL_COLUMNS * ${height}] __attribute__((aligned(64)));
+    for (uint32_t t = matmul->tile_begin; t < matmul->tile_end; t++) {
+        for (uint32_t r = 0; r < ${rows}; r += ${height}) {
+            const uint8_t *w = matmul->tiles + t * tile_bytes + r${lut5 and "" or " * 4"};
+            int32_t *y = matmul->y + (size_t)(t - matmul->tile_begin) * ${rows} + r;
+            for (uint32_t g = 0; g < inputs.groups; g++, y += matmul->y_stride) {
+                const uint8_t *q = matmul->prepared + (size_t)g * inputs.full * 16;
+                const uint8_t *sums = matmul->prepared + sums_at + (size_t)g * 4;
+                for (uint32_t n = 0; n < matmul->tokens; n++) {
+                    const __m512i offset =
+                        _mm512_set1_epi32(-sum_of(sums + n * matmul->prepared_stride));
+% for v = 0, vectors - 1 do
+                    _mm512_store_si512(y + n * y_step${v > 0 and " + " .. 16 * v or ""}, offset);
+% end
+                }
+                uint32_t left = g + 1 < inputs.groups ? group : last;
+                while (left > 0) {
+                    const uint32_t columns = left < PANEL_COLUMNS ? left : PANEL_COLUMNS;
+% local length = lut5 and 5 or 16
+                    const uint32_t count = (columns + ${length - 1}) / ${length};
+                    ${name}_decode(w, count, panel);
+                    w += (size_t)count * ${lut5 and rows or rows * 4};
+                    uint32_t quads = (columns + 3) / 4;
+% if amx then
+                    for (; quads % 16 != 0; quads++)
+                        memset(panel + quads * ${64 * vectors}, 0, ${64 * vectors});
+% end
+                    ${name}_multiply(matmul, panel, quads, q, y, y_step);
+                    q += columns;
+                    left -= columns;
+                }
+            }
+        }
+    }
+% if amx then
+    tmac_tile_release();
+% end
+}
