@@ -31,7 +31,6 @@ typedef enum tmac_isa {
 typedef uint32_t tmac_isa_set; // bit (1u << isa)
 
 // "scalar", "ssse3", ...: the names above in lower case.
-// "scalar", "avx2", "avx512vnni", "avx512vbmi", "neon", "dotprod", "i8mm".
 const char *tmac_isa_name(tmac_isa isa);
 
 // Finds an instruction set by name. TMAC_USAGE with the list of names when there is none such.
@@ -40,10 +39,11 @@ tmac_status tmac_isa_parse(const char *name, tmac_isa *isa);
 // Every set whose features are contained in those of `isa`, itself included: what `--isa` leaves usable.
 tmac_isa_set tmac_isa_contained(tmac_isa isa);
 
-// What this host executes, verified: each set is named by CPUID, its registers are enabled in XCR0, and a child
-// process has executed its instructions and got the right answers. The first call probes (a few milliseconds, forks);
-// later ones return the cached result. Where AMX is usable,
-// this process then has the permission for its tile registers, which threads started later inherit. Thread-safe. Call it before threads start. SCALAR is always in the set.
+// What this host executes, verified: each set is named by CPUID, its registers are enabled in XCR0 (on Arm the kernel
+// names it in the auxiliary vector, which says both), and a child process has executed its instructions and got the
+// right answers. The first call probes (a few milliseconds, forks); later ones return the cached result. Where AMX is
+// usable, this process then has the permission for its tile registers, which threads started later inherit. Thread-safe.
+// Call it before threads start. SCALAR is always in the set.
 tmac_isa_set tmac_isa_verified(void);
 
 // The widest member of a set, in the order of the enumeration.

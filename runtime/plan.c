@@ -5,7 +5,8 @@
 // reads every layout, so that a valid set always ends with a kernel.
 //
 // Within a family and instruction set the layout is the one with the tallest tile, up to 64 rows (more spills
-// multiply-add's accumulators on every set we have; lut5 streams best from 512), that pads the matrices by at most an eighth; else the one that pads least.
+// multiply-add's accumulators on every set we have; lut5 streams best from 512), that pads the matrices by at most an
+// eighth; else the one that pads least.
 #include "runtime/plan.h"
 
 #include <stdio.h>
