@@ -6,6 +6,7 @@
 #   make test       everything that must hold, in under 15 minutes on 2 cores
 #   make bench      kernels and tokens per second, next to what this host can do
 #   make lint       clang-format, clang-tidy, cppcheck, and both compilers with warnings as errors
+#   make test-aarch64  the same kernels and results on 64-bit Arm, cross-compiled and emulated
 #   make sanitize   the tests under ASan and UBSan, then under TSan
 #   make clean
 #
@@ -17,22 +18,27 @@ V       ?= 0
 Q       := $(if $(filter 1,$(V)),,@)
 SAY     := $(if $(filter 1,$(V)),@true,@printf '  %-8s %s\n')
 
-PACKAGES := lua5.4 sqlite3 libcpuid libsodium jansson
-DEBIAN   := build-essential pkg-config liblua5.4-dev libsqlite3-dev libcpuid-dev libcriterion-dev \
-            libsodium-dev libjansson-dev
+# CROSS=aarch64 builds for another processor than this one: NATIVE is the folder with a tmac-gen that runs here, SYSROOT
+# the root folder of the other one's libraries. `make test-aarch64` sets all three.
+ARCH     := $(or $(CROSS),$(shell uname -m))
+NATIVE   ?= $(BUILD)
+
+PACKAGES := lua5.4 sqlite3 libsodium jansson $(if $(filter x86_64,$(ARCH)),libcpuid)
+DEBIAN   := build-essential pkg-config liblua5.4-dev libsqlite3-dev libcriterion-dev \
+            libsodium-dev libjansson-dev $(if $(filter x86_64,$(ARCH)),libcpuid-dev)
 
 # No contraction anywhere: multiply-add is fused where the source says so and nowhere else.
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS   ?= -O2 -g
-ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARNINGS) -ffp-contract=off -pthread $(CFLAGS) $(SANITIZE)
+ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARNINGS) -ffp-contract=off -pthread $(CROSS:%=--sysroot=$(SYSROOT)) $(CFLAGS) $(SANITIZE)
 LDFLAGS  ?=
-LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lm -ldl -pthread
+LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
 
 # Folders that become archives, in link order: each may use those after it.
 ARCHIVED := tune db convert kernels runtime base
-PROGRAMS := $(patsubst cli/%.c,$(BUILD)/bin/%,$(wildcard cli/tmac-*.c))
+PROGRAMS := $(patsubst cli/%.c,$(BUILD)/bin/%,$(filter-out $(CROSS:%=cli/tmac-gen.c),$(wildcard cli/tmac-*.c)))
 ARCHIVES := $(ARCHIVED:%=$(BUILD)/lib/lib%.a)
-GEN      := $(BUILD)/bin/tmac-gen
+GEN      := $(NATIVE)/bin/tmac-gen
 # Shared by the programs: cli/*.c that are not programs themselves.
 CLI_SHARED := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(wildcard cli/tmac-*.c),$(wildcard cli/*.c)))
 
@@ -47,7 +53,8 @@ all: $(PROGRAMS)
 SETUP := $(BUILD)/.setup
 $(SETUP): Makefile
 	$(Q)mkdir -p $(@D)
-	$(Q)pkg-config --exists $(PACKAGES) criterion 2>/dev/null || $(MAKE) --no-print-directory deps
+	$(Q)$(if $(CROSS),test -d $(SYSROOT),pkg-config --exists $(PACKAGES) criterion 2>/dev/null) || \
+	    $(MAKE) --no-print-directory deps
 	$(Q)touch $@
 
 deps:
@@ -57,6 +64,7 @@ deps:
 
 # ------------------------------------------------------------------------------------------------ objects
 # The self-tests of instruction sets are compiled for the set they test; everything else for the baseline.
+ifeq ($(ARCH),x86_64)
 FLAGS_base/self_test_ssse3      := -mssse3
 FLAGS_base/self_test_sse41      := -msse4.1
 FLAGS_base/self_test_avx2       := -mavx2 -mfma -mf16c -mbmi2
@@ -66,6 +74,10 @@ FLAGS_base/self_test_avx512vnni := $(FLAGS_base/self_test_avx512bw) -mavx512vnni
 FLAGS_base/self_test_avx512vbmi := $(FLAGS_base/self_test_avx512vnni) -mavx512vbmi
 FLAGS_base/self_test_avx512gfni := $(FLAGS_base/self_test_avx512vbmi) -mgfni
 FLAGS_base/self_test_amx        := $(FLAGS_base/self_test_avx512vbmi) -mamx-tile -mamx-int8
+else
+FLAGS_base/self_test_dotprod    := -march=armv8.2-a+dotprod
+FLAGS_base/self_test_i8mm       := -march=armv8.2-a+dotprod+i8mm
+endif
 
 $(BUILD)/obj/%.o: %.c | $(SETUP)
 	$(SAY) CC $<
@@ -93,13 +105,15 @@ $(BUILD)/gen/gen_embedded.inc: $(EMBEDDED) templates gen
 FLAGS_gen/embedded := -I$(BUILD)/gen
 FLAGS_gen/generator = $(shell pkg-config --cflags lua5.4)
 $(BUILD)/obj/gen/embedded.o: $(BUILD)/gen/gen_embedded.inc
+ifndef CROSS
 $(GEN): $(BUILD)/obj/cli/tmac-gen.o $(call objects,gen) $(BUILD)/lib/libbase.a
 	$(SAY) LINK $@
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $^ $(LIBRARIES)
+endif
 
 $(BUILD)/kernels/kernels.mk: $(GEN)
 	$(SAY) GEN $(@D)
-	$(Q)$(GEN) --output $(@D) && touch $@
+	$(Q)$(GEN) $(CROSS:%=--arch %) --output $(@D) && touch $@
 
 ifneq ($(filter-out clean deps lint sanitize,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/kernels/kernels.mk
@@ -122,11 +136,18 @@ $(filter-out $(GEN),$(PROGRAMS)): $(BUILD)/bin/%: $(BUILD)/obj/cli/%.o $(CLI_SHA
 
 # ------------------------------------------------------------------------------------------------ tests
 # tests/unit/*.c make one Criterion program, tests/check_kernels.c is the plain kernel checker.
-$(BUILD)/tests/unit: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/unit/*.c)) $(call objects,gen) $(ARCHIVES)
+# Criterion starts itself again for each test, which an emulated program cannot: there tests/plain stands in for it, and
+# the tests of what depends on the processor run.
+UNITS := $(if $(CROSS),floats isa layouts pool,$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c)))
+ifdef CROSS
+$(BUILD)/obj/tests/unit/%.o: ALL_CFLAGS += -Itests/plain
+endif
+$(BUILD)/tests/unit: $(UNITS:%=$(BUILD)/obj/tests/unit/%.o) $(ARCHIVES) \
+    $(if $(CROSS),$(BUILD)/obj/tests/plain/main.o,$(call objects,gen))
 	$(SAY) LINK $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \
-	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES) -lcriterion
+	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES) $(if $(CROSS),,-lcriterion)
 
 $(BUILD)/tests/check-kernels: $(BUILD)/obj/tests/check_kernels.o $(ARCHIVES)
 	$(SAY) LINK $@
@@ -156,10 +177,31 @@ UBSAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fr
 
 test: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels
 	$(Q)$(MAKE) --no-print-directory BUILD=$(SANITIZED) SANITIZE='$(UBSAN)' CFLAGS='-O1 -g' test-programs
+	$(Q)! $(AARCH64_READY) || $(MAKE) --no-print-directory aarch64-programs
 	$(Q)BUILD=$(BUILD) SANITIZED=$(SANITIZED) bash tests/run.sh
 
 .PHONY: test-programs
 test-programs: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels
+
+# The programs and the kernels for 64-bit Arm, cross-compiled and run by an emulator of its processors: Debian's cross
+# compiler and qemu-user, and arm64 libraries unpacked into the build folder.
+AARCH64       := $(BUILD)/aarch64
+AARCH64_CC    := aarch64-linux-gnu-gcc
+AARCH64_READY  = { command -v $(AARCH64_CC) && command -v qemu-aarch64; } >/dev/null
+.PHONY: test-aarch64 aarch64-programs
+test-aarch64: all
+	$(Q)$(AARCH64_READY) || \
+	    $(MAKE) --no-print-directory DEBIAN='gcc-aarch64-linux-gnu qemu-user' deps
+	$(Q)$(MAKE) --no-print-directory aarch64-programs
+	$(Q)BUILD=$(BUILD) TMAC_DATA=$${TMAC_DATA:-../shared/data} bash tests/e2e/aarch64.sh
+
+aarch64-programs: $(AARCH64)/sysroot/.complete $(GEN)
+	$(Q)$(MAKE) --no-print-directory CROSS=aarch64 CC=$(AARCH64_CC) BUILD=$(AARCH64) NATIVE=$(BUILD) \
+	    SYSROOT=$(AARCH64)/sysroot test-programs
+
+$(AARCH64)/sysroot/.complete: tests/aarch64_sysroot.sh
+	$(SAY) SYSROOT $(@D)
+	$(Q)rm -rf $(@D) && bash $< $(@D) && touch $@
 
 # Every kernel on at least 10,000 problems.
 test-kernels: $(BUILD)/tests/check-kernels
@@ -179,7 +221,7 @@ demo: all
 bench: all
 	$(Q)BUILD=$(BUILD) CC='$(CC)' bash tests/bench.sh
 
-SOURCES := $(wildcard base/*.[ch] gen/*.[ch] runtime/*.[ch] db/*.[ch] tune/*.[ch] convert/*.[ch] cli/*.[ch] tests/*.[ch] tests/unit/*.[ch])
+SOURCES := $(wildcard base/*.[ch] gen/*.[ch] runtime/*.[ch] db/*.[ch] tune/*.[ch] convert/*.[ch] cli/*.[ch] tests/*.[ch] tests/unit/*.[ch] tests/plain/*.c)
 LINTED  := $(filter %.c,$(filter-out base/self_test_%,$(SOURCES)))
 lint:
 	$(SAY) FORMAT
@@ -196,4 +238,4 @@ lint:
 clean:
 	$(Q)rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' -type f 2>/dev/null)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cpuid.h"
+#include "base/midr.h"
 
 // The first line of a small file without its newline; false when it cannot be read.
 static bool read_line(const char *path, char *line, size_t room)
@@ -70,6 +71,21 @@ static void probe_cpuid(tmac_host *host)
         const uint32_t name[3] = {leaf.ebx, leaf.ecx, leaf.edx};
         copy_registers(host->hypervisor, sizeof host->hypervisor, name, 3);
     }
+}
+
+// Arm's counterpart of CPUID: the part number stands for the model, variant and revision (r1p2) for the stepping.
+static void probe_midr(tmac_host *host)
+{
+    const uint64_t value = tmac_midr_read();
+    if (value == 0) return;
+    const tmac_midr midr = tmac_midr_decode(value);
+    snprintf(host->vendor, sizeof host->vendor, "%s", midr.implementer);
+    host->family = 8; // Armv8 and later
+    host->model = midr.part;
+    host->stepping = midr.variant << 4 | midr.revision;
+    snprintf(host->cpu_name, sizeof host->cpu_name, "%s %s r%up%u",
+             midr.implementer[0] ? midr.implementer : "Arm processor",
+             midr.design[0] ? midr.design : "of unknown design", midr.variant, midr.revision);
 }
 
 static void probe_cpuinfo(tmac_host *host)
@@ -223,6 +239,7 @@ void tmac_host_probe(tmac_host *host)
 {
     memset(host, 0, sizeof *host);
     probe_cpuid(host);
+    probe_midr(host);
     probe_cpuinfo(host);
 
     struct utsname system;

@@ -10,11 +10,12 @@
 
 typedef struct tmac_host {
     char cpu_name[64]; // the brand string: shown, never trusted
-    char vendor[16];   // "GenuineIntel", "AuthenticAMD", ...
-    uint32_t family, model, stepping;
-    char microcode[20];    // "0x2b000603", "" where unknown
-    char hypervisor[16];   // CPUID leaf 0x40000000: "KVMKVMKVM", "" on bare metal
-    char kernel[80];       // uname release
+    char vendor
+        [16]; // "GenuineIntel", "AuthenticAMD", ...; on Arm the implementer: "Arm", "Apple", ...
+    uint32_t family, model, stepping; // on Arm 8, the part number, and variant * 16 + revision
+    char microcode[20];               // "0x2b000603", "" where unknown
+    char hypervisor[16];              // CPUID leaf 0x40000000: "KVMKVMKVM", "" on bare metal
+    char kernel[80];                  // uname release
     uint32_t logical_cpus; // those this process may run on (affinity and cgroup quota counted)
     uint64_t l1d_bytes, l2_bytes, l3_bytes; // of one core's path; 0 where unknown
     uint64_t memory_bytes;

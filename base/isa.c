@@ -1,7 +1,7 @@
 // Instruction sets: names, what they contain, and which of them this host really executes.
 //
 // A set is verified in three steps, each of which has failed alone somewhere: CPUID names its features; XCR0 says that
-// the operating system saves its registers; and a child process executes its instructions and gets the right answers
+// the operating system saves its registers (on Arm the auxiliary vector says both); and a child process executes its instructions and gets the right answers
 // (hypervisors advertise what they trap or emulate wrongly). The child answers through a pipe and not by its exit
 // status, so that a program which ignores SIGCHLD or reaps children by itself is served too. This process installs no
 // signal handlers.
@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -45,6 +46,10 @@ enum { XCR0_YMM = 0x6, XCR0_ZMM = 0xe6, XCR0_TILES = 0x600e6 };
 #define WITH_AVX512VNNI (WITH_AVX512BW | BIT(AVX512VNNI))
 #define WITH_AVX512VBMI (WITH_AVX512VNNI | BIT(AVX512VBMI))
 
+// Arm's auxiliary vector, AT_HWCAP and AT_HWCAP2.
+enum { HWCAP_ADVANCED_SIMD = 1 << 1, HWCAP_DOT_PRODUCT = 1 << 20 };
+enum { HWCAP2_INT8_MATRIX = 1 << 13 };
+
 // clang-format off
 static const struct set {
     const char *name;
@@ -52,24 +57,31 @@ static const struct set {
     uint32_t leaf1_ecx, leaf7_ebx, leaf7_ecx, xcr0; // on top of what the contained sets need
     bool (*self_test)(const tmac_self_test_bytes *in);
     uint32_t leaf7_edx, leaf71_eax; // likewise
+    uint32_t hwcap, hwcap2;         // for Arm's sets, likewise
 } sets[TMAC_ISA_COUNT] = {
-    [TMAC_ISA_SCALAR] = {"scalar", BIT(SCALAR), 0, 0, 0, 0, NULL, 0, 0},
-    [TMAC_ISA_SSSE3] = {"ssse3", WITH_SSSE3, SSE3 | SSSE3, 0, 0, 0, tmac_self_test_ssse3, 0, 0},
-    [TMAC_ISA_SSE41] = {"sse41", WITH_SSE41, SSE41, 0, 0, 0, tmac_self_test_sse41, 0, 0},
+    [TMAC_ISA_SCALAR] = {"scalar", BIT(SCALAR), 0, 0, 0, 0, NULL, 0, 0, 0, 0},
+    [TMAC_ISA_SSSE3] = {"ssse3", WITH_SSSE3, SSE3 | SSSE3, 0, 0, 0, tmac_self_test_ssse3, 0, 0, 0, 0},
+    [TMAC_ISA_SSE41] = {"sse41", WITH_SSE41, SSE41, 0, 0, 0, tmac_self_test_sse41, 0, 0, 0, 0},
     [TMAC_ISA_AVX2] = {"avx2", WITH_AVX2,
-        FMA | OSXSAVE | AVX | F16C, AVX2 | BMI2, 0, XCR0_YMM, tmac_self_test_avx2, 0, 0},
+        FMA | OSXSAVE | AVX | F16C, AVX2 | BMI2, 0, XCR0_YMM, tmac_self_test_avx2, 0, 0, 0, 0},
     [TMAC_ISA_AVXVNNI] = {"avxvnni", WITH_AVX2 | BIT(AVXVNNI),
-        OSXSAVE, 0, 0, XCR0_YMM, tmac_self_test_avxvnni, 0, AVXVNNI},
+        OSXSAVE, 0, 0, XCR0_YMM, tmac_self_test_avxvnni, 0, AVXVNNI, 0, 0},
     [TMAC_ISA_AVX512BW] = {"avx512bw", WITH_AVX512BW,
-        OSXSAVE, AVX512F | AVX512DQ | AVX512BW | AVX512VL, 0, XCR0_ZMM, tmac_self_test_avx512bw, 0, 0},
+        OSXSAVE, AVX512F | AVX512DQ | AVX512BW | AVX512VL, 0, XCR0_ZMM, tmac_self_test_avx512bw, 0, 0, 0, 0},
     [TMAC_ISA_AVX512VNNI] = {"avx512vnni", WITH_AVX512VNNI,
-        OSXSAVE, 0, AVX512VNNI, XCR0_ZMM, tmac_self_test_avx512vnni, 0, 0},
+        OSXSAVE, 0, AVX512VNNI, XCR0_ZMM, tmac_self_test_avx512vnni, 0, 0, 0, 0},
     [TMAC_ISA_AVX512VBMI] = {"avx512vbmi", WITH_AVX512VBMI,
-        OSXSAVE, 0, AVX512VBMI, XCR0_ZMM, tmac_self_test_avx512vbmi, 0, 0},
+        OSXSAVE, 0, AVX512VBMI, XCR0_ZMM, tmac_self_test_avx512vbmi, 0, 0, 0, 0},
     [TMAC_ISA_AVX512GFNI] = {"avx512gfni", WITH_AVX512VBMI | BIT(AVX512GFNI),
-        OSXSAVE, 0, GFNI, XCR0_ZMM, tmac_self_test_avx512gfni, 0, 0},
+        OSXSAVE, 0, GFNI, XCR0_ZMM, tmac_self_test_avx512gfni, 0, 0, 0, 0},
     [TMAC_ISA_AMX] = {"amx", WITH_AVX512VBMI | BIT(AMX),
-        OSXSAVE, 0, 0, XCR0_TILES, tmac_self_test_amx, AMX_TILE | AMX_INT8, 0},
+        OSXSAVE, 0, 0, XCR0_TILES, tmac_self_test_amx, AMX_TILE | AMX_INT8, 0, 0, 0},
+    [TMAC_ISA_NEON] = {"neon", BIT(SCALAR) | BIT(NEON),
+        0, 0, 0, 0, tmac_self_test_neon, 0, 0, HWCAP_ADVANCED_SIMD, 0},
+    [TMAC_ISA_DOTPROD] = {"dotprod", BIT(SCALAR) | BIT(NEON) | BIT(DOTPROD),
+        0, 0, 0, 0, tmac_self_test_dotprod, 0, 0, HWCAP_DOT_PRODUCT, 0},
+    [TMAC_ISA_I8MM] = {"i8mm", BIT(SCALAR) | BIT(NEON) | BIT(DOTPROD) | BIT(I8MM),
+        0, 0, 0, 0, tmac_self_test_i8mm, 0, 0, 0, HWCAP2_INT8_MATRIX},
 };
 // clang-format on
 
@@ -119,8 +131,21 @@ static uint32_t read_xcr0(void)
 #endif
 }
 
+// What the kernel says of an Arm processor; 0 on others, where the bits mean something else.
+static uint32_t hardware_capabilities(unsigned long kind)
+{
+#if defined(__aarch64__)
+    return (uint32_t)getauxval(kind);
+#else
+    (void)kind;
+    return 0;
+#endif
+}
+
 static bool advertised(const struct set *set)
 {
+    if ((hardware_capabilities(AT_HWCAP) & set->hwcap) != set->hwcap) return false;
+    if ((hardware_capabilities(AT_HWCAP2) & set->hwcap2) != set->hwcap2) return false;
     const uint32_t leaf1 = tmac_cpuid(1, 0).ecx;
     const tmac_cpuid_leaf leaf7 = tmac_cpuid(7, 0);
     if ((leaf1 & set->leaf1_ecx) != set->leaf1_ecx) return false;

@@ -1,7 +1,8 @@
 // Instruction sets, as the project counts them: a name, the features it needs, and the sets it contains.
 //
 // A kernel is compiled for exactly one instruction set. A host executes a set of them: tmac_host_probe() finds it by
-// CPUID and XCR0 and then proves each by running it in a child process, because hypervisors advertise what they trap.
+// CPUID and XCR0 (on Arm: by the auxiliary vector) and then proves each by running it in a child process, because
+// hypervisors advertise what they trap.
 #ifndef TMAC_BASE_ISA_H
 #define TMAC_BASE_ISA_H
 
@@ -21,12 +22,16 @@ typedef enum tmac_isa {
     TMAC_ISA_AVX512VBMI, // all of AVX512VNNI's, and AVX512_VBMI
     TMAC_ISA_AVX512GFNI, // all of AVX512VBMI's, and GFNI
     TMAC_ISA_AMX,        // all of AVX512VBMI's, and AMX-TILE AMX-INT8
+    TMAC_ISA_NEON,       // Arm: Advanced SIMD, the baseline of Armv8.0
+    TMAC_ISA_DOTPROD,    // NEON, and the dot products of Armv8.2
+    TMAC_ISA_I8MM,       // all of DOTPROD's, and the 8-bit matrix products of Armv8.6
     TMAC_ISA_COUNT
 } tmac_isa;
 
 typedef uint32_t tmac_isa_set; // bit (1u << isa)
 
 // "scalar", "ssse3", ...: the names above in lower case.
+// "scalar", "avx2", "avx512vnni", "avx512vbmi", "neon", "dotprod", "i8mm".
 const char *tmac_isa_name(tmac_isa isa);
 
 // Finds an instruction set by name. TMAC_USAGE with the list of names when there is none such.

@@ -24,5 +24,8 @@ bool tmac_self_test_avx512vnni(const tmac_self_test_bytes *in);
 bool tmac_self_test_avx512vbmi(const tmac_self_test_bytes *in);
 bool tmac_self_test_avx512gfni(const tmac_self_test_bytes *in);
 bool tmac_self_test_amx(const tmac_self_test_bytes *in);
+bool tmac_self_test_neon(const tmac_self_test_bytes *in);
+bool tmac_self_test_dotprod(const tmac_self_test_bytes *in);
+bool tmac_self_test_i8mm(const tmac_self_test_bytes *in);
 
 #endif

@@ -21,6 +21,9 @@ variants.isas = {
     { name = "avx512gfni", enum = "TMAC_ISA_AVX512GFNI", arch = "x86_64", flags = avx512vbmi .. " -mgfni", bytes = 64 },
     { name = "amx",        enum = "TMAC_ISA_AMX",        arch = "x86_64",
       flags = avx512vbmi .. " -mamx-tile -mamx-int8", bytes = 64 },
+    { name = "neon",       enum = "TMAC_ISA_NEON",       arch = "aarch64", flags = "-march=armv8-a" },
+    { name = "dotprod",    enum = "TMAC_ISA_DOTPROD",    arch = "aarch64", flags = "-march=armv8.2-a+dotprod" },
+    { name = "i8mm",       enum = "TMAC_ISA_I8MM",       arch = "aarch64", flags = "-march=armv8.2-a+dotprod+i8mm" },
 }
 
 -- Layouts: template templates/layout_FAMILY.c; one layout per row tile, named FAMILY_rROWS.
@@ -42,10 +45,20 @@ local ahead = { 0, 2048, 4096, 16384 }
 variants.kernels = {
     { family = "mad2", isa = "scalar", preparation = "bytes16",
       axes = { { rows = { 16, 32, 64, 128 }, tokens = { 1 }, prefetch = { 0 } } } },
-    { family = "mad2", isa = "avx2", preparation = "bytes16",
+    { family = "mad2", isa = "avx2", template = "mad2_maddubs", preparation = "bytes16",
       axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = ahead },
                { rows = { 16 }, tokens = { 2, 3 }, prefetch = { 0, 4096 } } } },
-    { family = "mad2", isa = "avx512vnni", preparation = "bytes16",
+    { family = "mad2", isa = "sse41", template = "mad2_maddubs", preparation = "bytes16",
+      axes = { { rows = { 16 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+               { rows = { 16 }, tokens = { 2 }, prefetch = { 0 } } } },
+    { family = "mad2", isa = "avxvnni", template = "mad2_dpbusd", preparation = "bytes16",
+      axes = { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+               { rows = { 16 }, tokens = { 4 }, prefetch = { 0 } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+    { family = "mad2", isa = "avx512bw", template = "mad2_maddubs", preparation = "bytes16",
+      axes = { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+               { rows = { 32, 64 }, tokens = { 4 }, prefetch = { 0 } } } },
+    { family = "mad2", isa = "avx512vnni", template = "mad2_dpbusd", preparation = "bytes16",
       axes = { { rows = { 16, 32, 64, 128 }, tokens = { 1 }, prefetch = ahead },
                { rows = { 32, 64 }, tokens = { 4 }, prefetch = { 0, 8192 } },
                { rows = { 16 }, tokens = { 8 }, prefetch = { 0 } },
@@ -71,9 +84,23 @@ variants.kernels = {
       axes = { { rows = { 16, 32, 64, 128 }, tokens = { 16 }, prefetch = { 0 } } } },
     { family = "lut2", isa = "scalar", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0 } } } },
-    { family = "lut2", isa = "avx2", preparation = "lut2",
+    { family = "lut2", isa = "ssse3", template = "lut2_pshufb", preparation = "lut2",
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096 } } } },
+    { family = "lut2", isa = "avx2", template = "lut2_pshufb", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = ahead },
                { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+    { family = "mad2", isa = "neon", preparation = "bytes16",
+      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 16 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+    { family = "mad2", isa = "dotprod", preparation = "bytes16",
+      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 16 }, tokens = { 4 }, prefetch = { 0, 4096 } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
+    { family = "mad2", isa = "i8mm", preparation = "bytes16",
+      axes = { { rows = { 16 }, tokens = { 2, 4, 16 }, prefetch = { 0, 4096 } } } },
+    { family = "lut2", isa = "neon", preparation = "lut2",
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
 }
 
 -- Weights of 1 to 4 bits: bit planes for lookup, and multiply-add. The templates serve every width, which is part of the
@@ -107,7 +134,7 @@ end
 
 -- Plain units: a template rendered once per instruction set, without kernels: file NAME_ISA.c.
 variants.plain = {
-    { name = "floats", isas = { "scalar", "avx2", "avx512bw" } },
+    { name = "floats", isas = { "scalar", "avx2", "avx512bw", "neon" } },
 }
 
 return variants

@@ -93,6 +93,8 @@ typedef struct tmac_floats {
 extern const tmac_floats tmac_floats_scalar;
 #if defined __x86_64__
 extern const tmac_floats tmac_floats_avx2, tmac_floats_avx512bw;
+#elif defined __aarch64__
+extern const tmac_floats tmac_floats_neon;
 #endif
 
 // The table of the widest instruction set in `isa` that has one.

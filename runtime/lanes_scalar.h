@@ -1,6 +1,6 @@
 // 16 float lanes in plain C: the meaning of every lane operation, and the path of machines without vectors.
 //
-// lanes_avx2.h and lanes_avx512.h have the same functions with the same results, bit for bit, for all finite inputs.
+// lanes_avx2.h, lanes_avx512.h and lanes_neon.h have the same functions with the same results, bit for bit, for all finite inputs.
 #ifndef TMAC_RUNTIME_LANES_H
 #define TMAC_RUNTIME_LANES_H
 

@@ -5,7 +5,7 @@
 // reads every layout, so that a valid set always ends with a kernel.
 //
 // Within a family and instruction set the layout is the one with the tallest tile, up to 64 rows (more spills
-// accumulators on every set we have), that pads the matrices by at most an eighth; else the one that pads least.
+// multiply-add's accumulators on every set we have; lut5 streams best from 512), that pads the matrices by at most an eighth; else the one that pads least.
 #include "runtime/plan.h"
 
 #include <stdio.h>
@@ -16,7 +16,7 @@
 
 // Streaming wants some software prefetch, caches do not mind it: the distance nearest to this is never far
 // from the best on the hosts measured.
-enum { RULE_ROW_TILE_MAX = 64, RULE_PREFETCH = 4096 };
+enum { RULE_PREFETCH = 4096 };
 
 static const struct {
     uint32_t first, typical;
@@ -78,13 +78,21 @@ bool tmac_layout_holds(const tmac_layout *layout, const tmac_input_set *set)
 
 // ------------------------------------------------------------------------------------------------------------ rule
 
+// Where weights stream from memory the fewer bits win, so lut5 goes first where vpermi2b is, in tall tiles; where they
+// live in the caches the multiply-add does. Both have kernels for many tokens.
 static const struct {
     tmac_isa isa;
     const char *family; // NULL: any
+    uint32_t row_tile_max;
+    bool streamed_only;
 } preferences[] = {
-    {TMAC_ISA_AVX512VNNI, "mad2"}, {TMAC_ISA_AVX512VNNI, "madq"}, {TMAC_ISA_AVX2, "madq"},
-    {TMAC_ISA_AVX2, "mad2"},       {TMAC_ISA_AVX512VBMI, NULL},   {TMAC_ISA_AVX512VNNI, NULL},
-    {TMAC_ISA_AVX2, NULL},         {TMAC_ISA_SCALAR, "mad2"},     {TMAC_ISA_SCALAR, NULL},
+    {TMAC_ISA_AVX512VBMI, "lut5", 512, true}, {TMAC_ISA_AVX512VNNI, "mad2", 64, false},
+    {TMAC_ISA_AVX512VNNI, "madq", 64, false}, {TMAC_ISA_AVX512BW, "mad2", 64, false},
+    {TMAC_ISA_AVXVNNI, "mad2", 64, false},    {TMAC_ISA_AVX2, "mad2", 64, false},
+    {TMAC_ISA_AVX2, "madq", 64, false},       {TMAC_ISA_SSE41, "mad2", 64, false},
+    {TMAC_ISA_SSSE3, "lut2", 64, false},      {TMAC_ISA_I8MM, "mad2", 64, false},
+    {TMAC_ISA_DOTPROD, "mad2", 64, false},    {TMAC_ISA_NEON, "mad2", 64, false},
+    {TMAC_ISA_SCALAR, "mad2", 64, false},     {TMAC_ISA_SCALAR, NULL, 64, false},
 };
 
 // The rows that padding adds, in all matrices of the set.
@@ -100,12 +108,13 @@ static uint64_t padding(const tmac_layout *layout, const tmac_input_set *set, ui
     return extra;
 }
 
-static bool better_layout(const tmac_layout *a, const tmac_layout *b, const tmac_input_set *set)
+static bool better_layout(const tmac_layout *a, const tmac_layout *b, const tmac_input_set *set,
+                          uint32_t row_tile_max)
 {
     uint64_t rows;
     uint64_t pad_a = padding(a, set, &rows), pad_b = padding(b, set, &rows);
-    bool fits_a = pad_a * 8 <= rows && a->row_tile <= RULE_ROW_TILE_MAX;
-    bool fits_b = pad_b * 8 <= rows && b->row_tile <= RULE_ROW_TILE_MAX;
+    bool fits_a = pad_a * 8 <= rows && a->row_tile <= row_tile_max;
+    bool fits_b = pad_b * 8 <= rows && b->row_tile <= row_tile_max;
     if (fits_a != fits_b) return fits_a;
     return fits_a ? a->row_tile > b->row_tile : pad_a < pad_b;
 }
@@ -116,6 +125,7 @@ static const tmac_layout *rule_layout(const tmac_input_set *set, tmac_isa_set is
     const tmac_kernel *const *kernels = tmac_kernels(&count);
     for (size_t p = 0; p < sizeof preferences / sizeof preferences[0]; p++) {
         if (!tmac_isa_has(isa, preferences[p].isa)) continue;
+        if (preferences[p].streamed_only && set->residency != TMAC_STREAMED) continue;
         const tmac_layout *best = NULL;
         for (size_t i = 0; i < count; i++) {
             const tmac_kernel *kernel = kernels[i];
@@ -123,7 +133,8 @@ static const tmac_layout *rule_layout(const tmac_input_set *set, tmac_isa_set is
             if (preferences[p].family && strcmp(kernel->layout->family, preferences[p].family) != 0)
                 continue;
             if (!tmac_layout_holds(kernel->layout, set)) continue;
-            if (!best || better_layout(kernel->layout, best, set)) best = kernel->layout;
+            if (!best || better_layout(kernel->layout, best, set, preferences[p].row_tile_max))
+                best = kernel->layout;
         }
         if (best) return best;
     }
@@ -140,15 +151,20 @@ static uint64_t prefetch_error(const tmac_kernel *kernel)
 
 static bool better_kernel(const tmac_kernel *a, const tmac_kernel *b, uint32_t typical)
 {
-    if (a->isa != b->isa) return a->isa > b->isa;
     bool fits = a->token_block <= typical, other_fits = b->token_block <= typical;
     if (fits != other_fits) return fits;
+    // Kernels that decode a panel once for all tokens, where there are enough of them.
+    bool panel = strstr(a->name, "_panel_") != NULL,
+         other_panel = strstr(b->name, "_panel_") != NULL;
+    if (a->isa != TMAC_ISA_AMX && b->isa != TMAC_ISA_AMX && panel != other_panel)
+        return panel == fits;
+    if (a->isa != b->isa) return a->isa > b->isa;
     if (a->token_block != b->token_block) return fits == (a->token_block > b->token_block);
     return prefetch_error(a) < prefetch_error(b);
 }
 
-// Widest instruction set first; then as many tokens in registers as the bucket is sure to bring; then the prefetch
-// distance; then registry order.
+// As many tokens at once as the bucket is sure to bring, no more; then panels; then the widest instruction set; then the
+// largest block of tokens; then the prefetch distance; then registry order.
 const char *tmac_plan_rule_kernel(const char *layout, uint32_t bucket, tmac_isa_set isa)
 {
     size_t count;

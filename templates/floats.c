@@ -1,4 +1,4 @@
-% local lanes = ({ scalar = "scalar", avx2 = "avx2", avx512bw = "avx512" })[isa.name]
+% local lanes = ({ scalar = "scalar", avx2 = "avx2", avx512bw = "avx512", neon = "neon" })[isa.name]
 // The float arithmetic of the transformer for ${isa.name}: runtime/floats.h says what each function computes.
 //
 // Everything is written once, over 16 lanes; the lanes are those of runtime/lanes_${lanes}.h. Whatever the
@@ -129,6 +129,7 @@ static void to_f16(const float *x, uint32_t n, uint16_t *out)
 % local blocks = {
 %     avx512 = { { 8, 1 }, { 4, 4 }, { 1, 1 } },
 %     avx2 = { { 4, 1 }, { 2, 2 }, { 1, 1 } },
+%     neon = { { 4, 1 }, { 2, 2 }, { 1, 1 } },
 %     scalar = { { 1, 1 } },
 % }
 % for _, number in ipairs(numbers) do

@@ -45,6 +45,13 @@ static inline int32_t sum_of(const uint8_t *sums)
 }
 % if not amx then
 
+// A sum is updated in place. Left to itself, GCC keeps a second copy of every sum and spills them all.
+static inline __m512i add_products(__m512i sum, __m512i weights, __m512i four)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(four));
+    return sum;
+}
+
 // Four activations in every 32-bit lane.
 static inline __m512i broadcast_four(const uint8_t *q)
 {
@@ -203,7 +210,7 @@ static inline void ${name}_${block}(const uint8_t *panel, uint32_t quads, const 
 %         for n = 0, block - 1 do
         const __m512i q${n} = broadcast_four(q${n > 0 and " + " .. n .. " * stride" or ""});
 %             for v = 0, vectors - 1 do
-        s${v}_${n} = _mm512_dpbusd_epi32(s${v}_${n}, w${v}, q${n});
+        s${v}_${n} = add_products(s${v}_${n}, w${v}, q${n});
 %             end
 %         end
     }

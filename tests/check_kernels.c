@@ -127,6 +127,8 @@ static const problem fixed[] = {
     {33, 1290, 650, 33, W_RANDOM, Q_EXTREMES},
     {20, 1300, 1275, 2, W_LOWEST, Q_HIGHEST}, // 255 codes of 5: the last count of one byte
     {20, 1281, 1276, 2, W_LOWEST, Q_LOWEST},  // 256 of them
+    {20, 1100, 1050, 23, W_RANDOM,
+     Q_EXTREMES}, // many tokens and a rest, groups longer than a decoded panel
 };
 // Rows so long that sums kept too narrow, or flushed too late, overflow.
 static const problem lengthy[] = {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/host.h"
+#include "base/midr.h"
 
 Test(isa, names_and_containment)
 {
@@ -76,4 +77,34 @@ Test(host, facts)
     cr_expect_gt(host.memory_bytes, 1u << 20);
     cr_expect_neq(host.kernel[0], '\0');
     cr_expect_eq(host.isa, tmac_isa_verified());
+}
+
+// A set of another architecture is never verified.
+Test(isa, other_architectures)
+{
+    const tmac_isa_set set = tmac_isa_verified();
+    const tmac_isa_set arm = tmac_isa_contained(TMAC_ISA_I8MM) & ~(1u << TMAC_ISA_SCALAR);
+#if defined(__aarch64__)
+    cr_expect(tmac_isa_has(set, TMAC_ISA_NEON)); // the architecture's baseline
+    cr_expect_eq(set & ~arm, 1u << TMAC_ISA_SCALAR);
+#else
+    cr_expect_eq(set & arm, 0u);
+#endif
+}
+
+// Values of MIDR_EL1 as their manuals give them: Cortex-A76 r4p1, Apple's M1 (Firestorm) r1p1, one nobody made.
+Test(host, arm_identification)
+{
+    const tmac_midr a76 = tmac_midr_decode(0x414fd0b1);
+    cr_expect_str_eq(a76.implementer, "Arm");
+    cr_expect_str_eq(a76.design, "Cortex-A76");
+    cr_expect_eq(a76.part, 0xd0bu);
+    cr_expect_eq(a76.variant, 4u);
+    cr_expect_eq(a76.revision, 1u);
+    const tmac_midr m1 = tmac_midr_decode(0x611f0231);
+    cr_expect_str_eq(m1.implementer, "Apple");
+    cr_expect_str_eq(m1.design, "");
+    const tmac_midr unknown = tmac_midr_decode(0);
+    cr_expect_str_eq(unknown.implementer, "");
+    cr_expect_str_eq(unknown.design, "");
 }

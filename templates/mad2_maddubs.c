@@ -1,4 +1,5 @@
-// mad2 for AVX2: vpmaddubsw multiplies the fields 0, 1, 2 by activations and adds pairs into int16, 8 rows at once. The
+% local lanes = isa.bytes // 4
+// mad2 by vpmaddubsw, for ${isa.name}: it multiplies the fields 0, 1, 2 by activations and adds pairs into int16, ${lanes} rows at once. The
 // fields hold w + 1, so the group's sum of activations is subtracted once.
 //
 // Every field is shifted down to bits 0 and 1 first. (Left in place, the top field would reach 2 << 6 = 128, and
@@ -18,14 +19,16 @@
 
 % part("part_bytes16")
 
+% part("part_vector")
+
 enum { SEGMENT = 15 }; // blocks whose sums fit int16
 
 // Four activations in every 32-bit lane.
-static inline __m256i broadcast_four(const uint8_t *q)
+static inline vector broadcast_four(const uint8_t *q)
 {
     int32_t four;
     memcpy(&four, q, sizeof four);
-    return _mm256_set1_epi32(four);
+    return vector_set32(four);
 }
 
 static inline int32_t sum_of(const uint8_t *sums)
@@ -35,17 +38,17 @@ static inline int32_t sum_of(const uint8_t *sums)
     return sum;
 }
 
-// Adds the two int16 sums of each of 8 rows to y.
-static inline void widen(int32_t *y, __m256i sums)
+// Adds the two int16 sums of each of ${lanes} rows to y.
+static inline void widen(int32_t *y, vector sums)
 {
-    const __m256i wide = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
-    _mm256_store_si256((__m256i *)y, _mm256_add_epi32(_mm256_load_si256((const __m256i *)y), wide));
+    vector_store(y, vector_add32(vector_load(y), vector_madd16(sums, vector_set16(1))));
 }
 
 % part("part_outputs_in_memory")
 
 %% kernel
-% local vectors = rows // 8
+% local lanes = isa.bytes // 4
+% local vectors = rows // lanes
 % local function token(pointer, stride, n, offset)
 %     local text = pointer
 %     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
@@ -57,15 +60,15 @@ static inline void ${name}_${count}(
     const uint8_t *w, const uint8_t *q, const uint8_t *sums, size_t stride, uint32_t blocks,
     int32_t *y, size_t y_step)
 {
-    const __m256i three = _mm256_set1_epi8(3);
+    const vector three = vector_set8(3);
 % if count == 1 then
     (void)stride, (void)y_step; // of one token
 % end
 
 % for n = 0, count - 1 do
-    const __m256i offset${n} = _mm256_set1_epi32(-sum_of(${token("sums", "stride", n, 0)}));
+    const vector offset${n} = vector_set32(-sum_of(${token("sums", "stride", n, 0)}));
 %     for v = 0, vectors - 1 do
-    _mm256_store_si256((__m256i *)(${token("y", "y_step", n, 8 * v)}), offset${n});
+    vector_store(${token("y", "y_step", n, lanes * v)}, offset${n});
 %     end
 % end
     while (blocks > 0) {
@@ -75,31 +78,31 @@ static inline void ${name}_${count}(
 % for v = 0, vectors - 1 do
 %     local names = {}
 %     for n = 1, count - 1 do names[#names + 1] = (", s%d_%d = s%d_0"):format(v, n, v) end
-        __m256i s${v}_0 = _mm256_setzero_si256()${table.concat(names)};
+        vector s${v}_0 = vector_zero()${table.concat(names)};
 % end
         for (uint32_t b = 0; b < segment; b++, w += ${rows * 4}, q += 16) {
 % for v = 0, vectors - 1 do
-            const __m256i x${v} = _mm256_load_si256((const __m256i *)${v == 0 and "w" or "(w + " .. 32 * v .. ")"});
-%     if v % 2 == 0 then part("part_prefetch", { offset = 32 * v, indent = "            " }) end
+            const vector x${v} = vector_load(${v == 0 and "w" or "w + " .. isa.bytes * v});
+%     if isa.bytes * v % 64 == 0 then part("part_prefetch", { offset = isa.bytes * v, indent = "            " }) end
 % end
-% -- Field by field, so that a broadcast is used by all rows and then forgotten: there are only 16 registers.
+% -- Field by field, so that a broadcast is used by all rows and then forgotten: there are only 16 registers before AVX-512.
 % for f = 0, 3 do
 
 %     for v = 0, vectors - 1 do
-%         local shifted = f == 0 and "x" .. v or ("_mm256_srli_epi16(x%d, %d)"):format(v, 2 * f)
-            const __m256i w${v}_${f} = _mm256_and_si256(${shifted}, three);
+%         local shifted = f == 0 and "x" .. v or ("vector_shift_down16(x%d, %d)"):format(v, 2 * f)
+            const vector w${v}_${f} = vector_and(${shifted}, three);
 %     end
 %     for n = 0, count - 1 do
-            const __m256i q${n}_${f} = broadcast_four(${token("q", "stride", n, 4 * f)});
+            const vector q${n}_${f} = broadcast_four(${token("q", "stride", n, 4 * f)});
 %         for v = 0, vectors - 1 do
-            s${v}_${n} = _mm256_add_epi16(s${v}_${n}, _mm256_maddubs_epi16(w${v}_${f}, q${n}_${f}));
+            s${v}_${n} = vector_add16(s${v}_${n}, vector_maddubs(w${v}_${f}, q${n}_${f}));
 %         end
 %     end
 % end
         }
 % for n = 0, count - 1 do
 %     for v = 0, vectors - 1 do
-        widen(${token("y", "y_step", n, 8 * v)}, s${v}_${n});
+        widen(${token("y", "y_step", n, lanes * v)}, s${v}_${n});
 %     end
 % end
     }

@@ -1,5 +1,6 @@
-// mad2 for AVX512-VNNI: vpdpbusd multiplies the fields 0, 1, 2 of four neighbours along K by four broadcast activations
-// and adds them up in int32, 16 rows at once. The fields hold w + 1, so the group's sum of activations is subtracted
+% local lanes = isa.bytes // 4
+// mad2 by vpdpbusd, for ${isa.name}: it multiplies the fields 0, 1, 2 of four neighbours along K by four broadcast activations
+// and adds them up in int32, ${lanes} rows at once. The fields hold w + 1, so the group's sum of activations is subtracted
 // once.
 //
 // Two ways to a field:
@@ -15,12 +16,17 @@
 
 % part("part_bytes16")
 
+% part("part_vector")
+
+${isa.bytes == 64 and "#define vector_dot _mm512_dpbusd_epi32" or "#define vector_dot _mm256_dpbusd_avx_epi32"}
+#define vector_shift_down32(x, count) ${isa.bytes == 64 and "_mm512" or "_mm256"}_srai_epi32(x, count)
+
 // Four activations in every 32-bit lane.
-static inline __m512i broadcast_four(const uint8_t *q)
+static inline vector broadcast_four(const uint8_t *q)
 {
     int32_t four;
     memcpy(&four, q, sizeof four);
-    return _mm512_set1_epi32(four);
+    return vector_set32(four);
 }
 
 static inline int32_t sum_of(const uint8_t *sums)
@@ -30,20 +36,21 @@ static inline int32_t sum_of(const uint8_t *sums)
     return sum;
 }
 
-// Adds a segment to 16 outputs, every field's sums shifted down to their size.
-static inline void add_fields(int32_t *y, __m512i s0, __m512i s1, __m512i s2, __m512i s3)
+// Adds a segment to ${lanes} outputs, every field's sums shifted down to their size.
+static inline void add_fields(int32_t *y, vector s0, vector s1, vector s2, vector s3)
 {
-    const __m512i even = _mm512_add_epi32(s0, _mm512_srai_epi32(s2, 4));
-    const __m512i odd = _mm512_add_epi32(_mm512_srai_epi32(s1, 2), _mm512_srai_epi32(s3, 6));
-    const __m512i segment = _mm512_add_epi32(even, odd);
-    _mm512_store_si512(y, _mm512_add_epi32(_mm512_load_si512(y), segment));
+    const vector even = vector_add32(s0, vector_shift_down32(s2, 4));
+    const vector odd = vector_add32(vector_shift_down32(s1, 2), vector_shift_down32(s3, 6));
+    const vector segment = vector_add32(even, odd);
+    vector_store(y, vector_add32(vector_load(y), segment));
 }
 
 % part("part_outputs_in_memory")
 
 %% kernel
-% local vectors = rows // 16
-% local masked = vectors * tokens <= 4
+% local lanes = isa.bytes // 4
+% local vectors = rows // lanes
+% local masked = vectors * tokens <= (isa.bytes == 64 and 4 or 1)
 % -- A pointer to token n's data, `offset` elements on.
 % local function token(pointer, stride, n, offset)
 %     local text = pointer
@@ -59,35 +66,35 @@ static inline void ${name}_1(
     int32_t *y, size_t y_step)
 {
     enum { SEGMENT = 1 << 14 };
-    const __m512i field0 = _mm512_set1_epi8(3), field1 = _mm512_set1_epi8(3 << 2);
-    const __m512i field2 = _mm512_set1_epi8(3 << 4), field3 = _mm512_set1_epi8((char)(3 << 6));
+    const vector field0 = vector_set8(3), field1 = vector_set8(3 << 2);
+    const vector field2 = vector_set8(3 << 4), field3 = vector_set8((int8_t)(3 << 6));
     (void)stride, (void)y_step; // of one token
 
-    const __m512i offset = _mm512_set1_epi32(-sum_of(sums));
+    const vector offset = vector_set32(-sum_of(sums));
 % for v = 0, vectors - 1 do
-    _mm512_store_si512(${token("y", "", 0, 16 * v)}, offset);
+    vector_store(${token("y", "", 0, lanes * v)}, offset);
 % end
     while (blocks > 0) {
         const uint32_t segment = blocks < SEGMENT ? blocks : SEGMENT;
         blocks -= segment;
         leave_outputs_in_memory();
 % for v = 0, vectors - 1 do
-        __m512i s${v}_0 = _mm512_setzero_si512();
-        __m512i s${v}_1 = s${v}_0, s${v}_2 = s${v}_0, s${v}_3 = s${v}_0;
+        vector s${v}_0 = vector_zero();
+        vector s${v}_1 = s${v}_0, s${v}_2 = s${v}_0, s${v}_3 = s${v}_0;
 % end
         for (uint32_t b = 0; b < segment; b++, w += ${rows * 4}, q += 16) {
-            const __m512i q0 = broadcast_four(q), q1 = broadcast_four(q + 4);
-            const __m512i q2 = broadcast_four(q + 8), q3 = broadcast_four(q + 12);
+            const vector q0 = broadcast_four(q), q1 = broadcast_four(q + 4);
+            const vector q2 = broadcast_four(q + 8), q3 = broadcast_four(q + 12);
 % for v = 0, vectors - 1 do
-            const __m512i x${v} = _mm512_load_si512(${token("w", "", 0, 64 * v)});
-%     part("part_prefetch", { offset = 64 * v, indent = "            " })
+            const vector x${v} = vector_load(${token("w", "", 0, isa.bytes * v)});
+%     if isa.bytes * v % 64 == 0 then part("part_prefetch", { offset = isa.bytes * v, indent = "            " }) end
 %     for f = 0, 3 do
-            s${v}_${f} = _mm512_dpbusd_epi32(s${v}_${f}, _mm512_and_si512(x${v}, field${f}), q${f});
+            s${v}_${f} = vector_dot(s${v}_${f}, vector_and(x${v}, field${f}), q${f});
 %     end
 % end
         }
 % for v = 0, vectors - 1 do
-        add_fields(${token("y", "", 0, 16 * v)}, s${v}_0, s${v}_1, s${v}_2, s${v}_3);
+        add_fields(${token("y", "", 0, lanes * v)}, s${v}_0, s${v}_1, s${v}_2, s${v}_3);
 % end
     }
 }
@@ -99,35 +106,35 @@ static inline void ${name}_${count}(
     const uint8_t *w, const uint8_t *q, const uint8_t *sums, size_t stride, uint32_t blocks,
     int32_t *y, size_t y_step)
 {
-    const __m512i three = _mm512_set1_epi8(3);
+    const vector three = vector_set8(3);
 % if count == 1 then
     (void)stride, (void)y_step; // of one token
 % end
 
 % for n = 0, count - 1 do
-    __m512i s0_${n} = _mm512_set1_epi32(-sum_of(${token("sums", "stride", n, 0)}));
+    vector s0_${n} = vector_set32(-sum_of(${token("sums", "stride", n, 0)}));
 % end
 % for v = 1, vectors - 1 do
 %     local names = {}
 %     for n = 0, count - 1 do names[#names + 1] = ("s%d_%d = s0_%d"):format(v, n, n) end
-    __m512i ${table.concat(names, ", ")};
+    vector ${table.concat(names, ", ")};
 % end
     for (uint32_t b = 0; b < blocks; b++, w += ${rows * 4}, q += 16) {
 % for v = 0, vectors - 1 do
-        const __m512i x${v} = _mm512_load_si512(${token("w", "", 0, 64 * v)});
-%     part("part_prefetch", { offset = 64 * v, indent = "        " })
+        const vector x${v} = vector_load(${token("w", "", 0, isa.bytes * v)});
+%     if isa.bytes * v % 64 == 0 then part("part_prefetch", { offset = isa.bytes * v, indent = "        " }) end
 %     for f = 0, 3 do
-%         local shifted = f == 0 and "x" .. v or ("_mm512_srli_epi16(x%d, %d)"):format(v, 2 * f)
-        const __m512i w${v}_${f} = _mm512_and_si512(${shifted}, three);
+%         local shifted = f == 0 and "x" .. v or ("vector_shift_down16(x%d, %d)"):format(v, 2 * f)
+        const vector w${v}_${f} = vector_and(${shifted}, three);
 %         for n = 0, count - 1 do
-        s${v}_${n} = _mm512_dpbusd_epi32(s${v}_${n}, w${v}_${f}, broadcast_four(${token("q", "stride", n, 4 * f)}));
+        s${v}_${n} = vector_dot(s${v}_${n}, w${v}_${f}, broadcast_four(${token("q", "stride", n, 4 * f)}));
 %         end
 %     end
 % end
     }
 % for n = 0, count - 1 do
 %     for v = 0, vectors - 1 do
-    _mm512_store_si512(${token("y", "y_step", n, 16 * v)}, s${v}_${n});
+    vector_store(${token("y", "y_step", n, lanes * v)}, s${v}_${n});
 %     end
 % end
 }
