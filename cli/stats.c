@@ -91,6 +91,11 @@ void tmac_stats_print_details(const tmac_program *program, tmac_stats *stats,
     for (int part = 0; part < TMAC_PART_COUNT; part++)
         fprintf(stderr, "%s %s %.1f %%", part ? "," : "", tmac_part_name((tmac_part)part),
                 total ? 100.0 * (double)profile.ns[part] / (double)total : 0.0);
+    if (profile.head_screened)
+        fprintf(stderr, "; screening left %.1f rows a token, %llu of %llu tokens fell back",
+                (double)profile.head_rows / (double)profile.head_screened,
+                (unsigned long long)profile.head_fallbacks,
+                (unsigned long long)profile.head_screened);
     char hex[TMAC_HASH_HEX];
     fingerprint(stats, hex);
     fprintf(stderr, "; peak memory %.1f MiB\n%s: logits %s\n", (double)peak_rss_bytes() / 0x1p20,
@@ -131,22 +136,26 @@ tmac_status tmac_stats_print_json(tmac_stats *stats, const tmac_start *start)
                             json_integer((json_int_t)profile.ns[part]));
     char hex[TMAC_HASH_HEX];
     fingerprint(stats, hex);
-    json_t *root =
-        json_pack("{s:I, s:f, s:I, s:f, s:o, s:s, s:I, s:s, s:I, s:s, s:o, s:I, s:I, s:o}", //
-                  "prompt_tokens", (json_int_t)stats->prompt_tokens,                        //
-                  "prompt_tps", per_second(stats->prompt_tokens, stats->prompt_ns),         //
-                  "generated_tokens", (json_int_t)stats->generated_tokens,                  //
-                  "decode_tps", per_second(stats->decode_calls, stats->decode_ns),          //
-                  "kernels", kernels,                                                       //
-                  "rung", tmac_rung_name(rung_of(tmac_model_plan(start->model))),           //
-                  "threads", (json_int_t)tmac_pool_threads(start->pool),                    //
-                  "isa", tmac_isa_name(tmac_isa_best(start->isa)),                          //
-                  "peak_rss_bytes", (json_int_t)peak_rss_bytes(),                           //
-                  "logits_sha256", hex,                                                     //
-                  "time_ns", parts,                                                         //
-                  "matrix_bytes_per_token", (json_int_t)profile.matrix_bytes,               //
-                  "head_bytes_per_token", (json_int_t)profile.head_bytes,                   //
-                  "plan", plan_json(stats, start));
+    json_t *root = json_pack("{s:I, s:f, s:I, s:f, s:o, s:s, s:I, s:s, s:I, s:s, s:o, s:I, s:I, "
+                             "s:s, s:I, s:I, s:I, s:o}",                                       //
+                             "prompt_tokens", (json_int_t)stats->prompt_tokens,                //
+                             "prompt_tps", per_second(stats->prompt_tokens, stats->prompt_ns), //
+                             "generated_tokens", (json_int_t)stats->generated_tokens,          //
+                             "decode_tps", per_second(stats->decode_calls, stats->decode_ns),  //
+                             "kernels", kernels,                                               //
+                             "rung", tmac_rung_name(rung_of(tmac_model_plan(start->model))),   //
+                             "threads", (json_int_t)tmac_pool_threads(start->pool),            //
+                             "isa", tmac_isa_name(tmac_isa_best(start->isa)),                  //
+                             "peak_rss_bytes", (json_int_t)peak_rss_bytes(),                   //
+                             "logits_sha256", hex,                                             //
+                             "time_ns", parts,                                                 //
+                             "matrix_bytes_per_token", (json_int_t)profile.matrix_bytes,       //
+                             "head_bytes_per_token", (json_int_t)profile.head_bytes,           //
+                             "head", tmac_head_name(start->head),                              //
+                             "head_screened", (json_int_t)profile.head_screened,               //
+                             "head_rows", (json_int_t)profile.head_rows,                       //
+                             "head_fallbacks", (json_int_t)profile.head_fallbacks,             //
+                             "plan", plan_json(stats, start));
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     if (!text) return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory writing statistics");

@@ -58,6 +58,7 @@ variants.kernels = {
 -- Plain units: a template rendered once per instruction set, without kernels: file NAME_ISA.c.
 variants.plain = {
     { name = "floats", isas = { "scalar", "avx2", "avx512vnni" } },
+    { name = "head", isas = { "scalar", "avx2", "avx512vnni" } },
 }
 
 return variants
