@@ -34,6 +34,7 @@ static tmac_status check_options(const tmac_start_options *options, tmac_open_op
         return tmac_fail(TMAC_USAGE, "unknown KV cache type '%.40s': expected f16 or f32",
                          options->kv);
     start->kv = options->kv && strcmp(options->kv, "f32") == 0 ? TMAC_KV_F32 : TMAC_KV_F16;
+    if (options->head) TMAC_TRY(tmac_head_parse(options->head, &start->head));
     if (options->batch > BATCH_MAX)
         return tmac_fail(TMAC_USAGE, "a batch of %llu tokens: at most %d",
                          (unsigned long long)options->batch, BATCH_MAX);
@@ -106,7 +107,8 @@ static tmac_status open_all(const char *model, const tmac_start_options *options
                                               .plan = &plan,
                                               .isa = start->isa,
                                               .batch_capacity = start->batch,
-                                              .cache = cached ? cache : NULL};
+                                              .cache = cached ? cache : NULL,
+                                              .head = start->head};
     return tmac_model_new(&start->source, &model_options, &start->model);
 }
 
@@ -163,5 +165,5 @@ tmac_status tmac_start_decode(tmac_start *start, const uint32_t *tokens, uint32_
     for (uint32_t i = 0; i < count; i++)
         items[i] = (tmac_batch_item){start->session, tokens[first + i], first + i,
                                      logits && (every || i + 1 == count)};
-    return tmac_decode(start->model, items, count, logits);
+    return tmac_decode_top(start->model, items, count, start->top, logits);
 }

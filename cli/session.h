@@ -10,7 +10,7 @@
 
 // Strings as the user wrote them; NULL or 0: the default.
 typedef struct tmac_start_options {
-    const char *tokenizer, *bit_order, *database, *isa, *kv, *cpus;
+    const char *tokenizer, *bit_order, *database, *isa, *kv, *head, *cpus;
     uint64_t threads;
     uint64_t batch; // tokens per decode call
     bool no_cache;
@@ -45,6 +45,12 @@ typedef struct tmac_start_options {
          &(options).kv,                                                                            \
          "TYPE",                                                                                   \
          "numbers in the KV cache: f16 (default) or f32"},                                         \
+        {0,                                                                                        \
+         "head",                                                                                   \
+         TMAC_OPTION_STRING,                                                                       \
+         &(options).head,                                                                          \
+         "KIND",                                                                                   \
+         "stored (default), q8, q6, q4 (faster, changes results), or screened (faster, exact)"},   \
         {0,                                                                                        \
          "bit-order",                                                                              \
          TMAC_OPTION_STRING,                                                                       \
@@ -81,6 +87,8 @@ typedef struct tmac_start {
     tmac_isa_set isa; // what may be used: verified, and within --isa
     uint32_t batch;   // tokens per decode call
     tmac_kv kv;
+    tmac_head_kind head;
+    uint32_t top; // how many of the largest logits matter; 0: all
     tmac_pool *pool;
     tmac_model *model;
     tmac_session *session; // made by tmac_start_session

@@ -103,6 +103,11 @@ void tmac_stats_print_details(const tmac_program *program, tmac_stats *stats,
     for (int part = 0; part < TMAC_PART_COUNT; part++)
         fprintf(stderr, "%s %s %.1f %%", part ? "," : "", tmac_part_name((tmac_part)part),
                 total ? 100.0 * (double)profile.ns[part] / (double)total : 0.0);
+    if (profile.head_screened)
+        fprintf(stderr, "; screening left %.1f rows a token, %llu of %llu tokens fell back",
+                (double)profile.head_rows / (double)profile.head_screened,
+                (unsigned long long)profile.head_fallbacks,
+                (unsigned long long)profile.head_screened);
     char hex[TMAC_HASH_HEX];
     fingerprint(stats, hex);
     if (stats->drafted)
@@ -150,7 +155,7 @@ tmac_status tmac_stats_print_json(tmac_stats *stats, const tmac_start *start)
     char hex[TMAC_HASH_HEX];
     fingerprint(stats, hex);
     json_t *root = json_pack("{s:I, s:f, s:I, s:f, s:o, s:s, s:I, s:s, s:I, s:s, s:o, s:I, s:I, "
-                             "s:I, s:I, s:I, s:I, s:I, "
+                             "s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:I, "
                              "s:o}",                                                            //
                              "prompt_tokens", (json_int_t)stats->prompt_tokens,                 //
                              "prompt_tps", per_second(stats->prompt_tokens, stats->prompt_ns),  //
@@ -170,6 +175,10 @@ tmac_status tmac_stats_print_json(tmac_stats *stats, const tmac_start *start)
                              "decode_calls", (json_int_t)stats->decode_calls,                   //
                              "drafted", (json_int_t)stats->drafted,                             //
                              "accepted", (json_int_t)stats->accepted,                           //
+                             "head", tmac_head_name(start->head),                               //
+                             "head_screened", (json_int_t)profile.head_screened,                //
+                             "head_rows", (json_int_t)profile.head_rows,                        //
+                             "head_fallbacks", (json_int_t)profile.head_fallbacks,              //
                              "plan", plan_json(stats, start));
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);

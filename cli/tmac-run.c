@@ -201,6 +201,7 @@ static tmac_status generate(generation *run)
                          TMAC_DRAFT_MAX);
     const tmac_sampler_options how = {temperature, top_p, (uint32_t)top_k, seed};
     TMAC_TRY(tmac_sampler_new(tmac_model_vocab(run->start->model), &how, &run->sampler));
+    run->start->top = temperature > 0.0f ? how.top_k : 1;
     TMAC_TRY(read_prompt(run, tmac_model_context(run->start->model)));
     TMAC_TRY(tmac_start_session(run->start, run->limit));
     run->stats.hashing = stats_wanted || json_wanted;

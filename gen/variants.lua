@@ -135,6 +135,7 @@ end
 -- Plain units: a template rendered once per instruction set, without kernels: file NAME_ISA.c.
 variants.plain = {
     { name = "floats", isas = { "scalar", "avx2", "avx512bw", "neon" } },
+    { name = "head", isas = { "scalar", "avx2", "avx512vnni" } },
 }
 
 return variants

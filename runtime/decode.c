@@ -222,7 +222,7 @@ static void run_layer(forward_pass *pass)
 }
 
 // Logits of the items that want them: their vectors are normed side by side, then the head runs over all of them.
-static void run_head(forward_pass *pass, const float **logits)
+static void run_head(forward_pass *pass, uint32_t top, const float **logits)
 {
     tmac_model *model = pass->model;
     const tmac_source *source = model->source;
@@ -235,8 +235,7 @@ static void run_head(forward_pass *pass, const float **logits)
         wanted++;
     }
     if (wanted == 0) return;
-    tmac_step_multiply(model, &model->head, wanted,
-                       &(tmac_outputs){{model->logits}, {source->vocab}, false});
+    tmac_head_run(model, wanted, top);
     if (logits) *logits = model->logits;
     account(pass, TMAC_PART_HEAD);
 }
@@ -277,6 +276,12 @@ static tmac_status check_batch(const tmac_model *model, const tmac_batch_item *i
 tmac_status tmac_decode(tmac_model *model, const tmac_batch_item *items, uint32_t count,
                         const float **logits)
 {
+    return tmac_decode_top(model, items, count, 0, logits);
+}
+
+tmac_status tmac_decode_top(tmac_model *model, const tmac_batch_item *items, uint32_t count,
+                            uint32_t top, const float **logits)
+{
     if (logits) *logits = NULL;
     TMAC_TRY(check_batch(model, items, count));
     forward_pass pass = {.model = model, .items = items, .tokens = count, .clock = tmac_now_ns()};
@@ -289,7 +294,7 @@ tmac_status tmac_decode(tmac_model *model, const tmac_batch_item *items, uint32_
                               model->x + (size_t)n * model->source->dim);
     for (pass.layer = 0; pass.layer < model->source->layer_count; pass.layer++)
         run_layer(&pass);
-    run_head(&pass, logits);
+    run_head(&pass, top, logits);
     for (uint32_t i = 0; i < count; i++)
         items[i].session->length = items[i].position + 1;
     model->profile.tokens += count;

@@ -187,7 +187,8 @@ static tmac_status build(tmac_model *model, const tmac_model_options *options)
         model->layers[l].ffn_norm = source->layers[l].ffn_norm;
         model->layers[l].ffn_sub_norm = source->layers[l].ffn_sub_norm;
     }
-    return tmac_model_pack(model, tmac_source_residency(source), options);
+    TMAC_TRY(tmac_model_pack(model, tmac_source_residency(source), options));
+    return tmac_head_make(model, isa);
 }
 
 tmac_status tmac_model_new(const tmac_source *source, const tmac_model_options *options,
@@ -198,6 +199,7 @@ tmac_status tmac_model_new(const tmac_source *source, const tmac_model_options *
     if (!model) return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for a model");
     model->source = source;
     model->pool = options->pool;
+    model->head.kind = options->head;
     model->batch_capacity = options->batch_capacity ? options->batch_capacity : DEFAULT_BATCH;
     tmac_status status = build(model, options);
     if (status.code == TMAC_OK)
@@ -211,6 +213,7 @@ void tmac_model_free(tmac_model *model)
 {
     if (!model) return;
     tmac_cache_close(model->cache);
+    tmac_head_free(&model->head);
     tmac_arena_free(&model->weights);
     tmac_arena_free(&model->workspace);
     free(model->layers);
@@ -255,4 +258,5 @@ void tmac_model_profile(tmac_model *model, tmac_profile *profile, bool reset)
     if (!reset) return;
     memset(model->profile.ns, 0, sizeof model->profile.ns);
     model->profile.tokens = 0;
+    model->profile.head_screened = model->profile.head_rows = model->profile.head_fallbacks = 0;
 }

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "runtime/floats.h"
+#include "runtime/head.h"
 #include "runtime/kernel.h"
 #include "runtime/tmac.h"
 
@@ -51,6 +52,34 @@ typedef struct tmac_layer {
 
 enum { TMAC_FLOAT_ROWS = 64 }; // rows of a float matrix that are multiplied together
 
+enum {
+    TMAC_SCREEN_BITS = 6,   // of the copy that screens; head_screen.c says why
+    TMAC_SCREEN_TOKENS = 8, // vectors screened together
+    TMAC_SCREEN_TOP = 256,  // candidates asked for; who needs more gets the whole head
+};
+
+// The last step: vocab logits from a vector.
+typedef struct tmac_head {
+    tmac_head_kind kind;
+    tmac_linear stored; // of kinds stored and screened
+    // Integer kinds and screened:
+    tmac_head_shape shape;
+    const tmac_head_kernels *kernels;
+    uint8_t *tiles;
+    // The vectors being multiplied, batch_capacity of them, or two for each screened one:
+    int8_t *codes;        // [vectors][padded columns]
+    int32_t *corrections; // [vectors][groups]
+    float *scales;        // [vectors]
+    // Screened:
+    tmac_head_loss *losses;   // [rows]
+    float largest_norm;       // of them
+    uint32_t *survivors;      // [rows]
+    uint32_t *survivor_count; // [workers]
+    double *best;             // [workers][TMAC_SCREEN_TOKENS][TMAC_SCREEN_TOP]
+    float *rows;              // [workers][2 * TMAC_SCREEN_TOKENS][TMAC_FLOAT_ROWS]
+    tmac_arena memory;
+} tmac_head;
+
 // What one worker needs for itself; sized for the largest input set.
 typedef struct tmac_scratch {
     float *values; // [widest vector]
@@ -68,7 +97,7 @@ struct tmac_model {
     tmac_resolved resolved[TMAC_PLAN_ENTRIES];
     uint32_t resolved_count;
     tmac_layer *layers;
-    tmac_step head; // one float set
+    tmac_head head;
     tmac_arena weights, workspace;
     float
         *turns; // [context][rope_dims / 2] pairs of cosine, sine; filled up to turns_made positions
@@ -133,6 +162,28 @@ const tmac_kernel *tmac_set_kernel(const tmac_linear_set *set, uint32_t tokens);
 
 // Fills the table of rotations up to `positions` at least.
 void tmac_model_make_turns(tmac_model *model, uint32_t positions);
+// head.c, head_screen.c --------------------------------------------------------------------------------------------
+
+// Whether this kind reads the head as it is stored.
+static inline bool tmac_head_keeps_stored(tmac_head_kind kind)
+{
+    return kind == TMAC_HEAD_STORED || kind == TMAC_HEAD_SCREENED;
+}
+
+// Makes the integer head that model->head.kind asks for; nothing for the stored one.
+tmac_status tmac_head_make(tmac_model *model, tmac_isa_set isa);
+void tmac_head_free(tmac_head *head);
+
+// Logits of the vectors [0, tokens) of model->normed; `top` as in tmac_decode_top.
+void tmac_head_run(tmac_model *model, uint32_t tokens, uint32_t top);
+
+// Parts of it: the stored head for vectors [first, first + tokens), all rows on the pool or some rows on the caller; the
+// int8 codes of one vector; the screened head.
+void tmac_head_stored(const tmac_model *model, uint32_t first, uint32_t tokens);
+void tmac_head_stored_rows(const tmac_model *model, uint32_t row_begin, uint32_t row_end,
+                           uint32_t first, uint32_t tokens);
+void tmac_head_prepare(const tmac_model *model, const float *values, uint32_t vector);
+void tmac_head_screen(tmac_model *model, uint32_t tokens, uint32_t top);
 
 // pack.c -----------------------------------------------------------------------------------------------------------
 

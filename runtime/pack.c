@@ -388,13 +388,9 @@ tmac_status tmac_model_pack(tmac_model *model, tmac_residency residency,
         for (int s = 0; s < STEPS && status.code == TMAC_OK; s++)
             status = plan_step(model, &steps[s], residency, &jobs);
     }
-    tmac_linear_set *head = &model->head.set[0];
-    model->head.sets = 1;
-    model->head.wants_floats = true;
-    head->matrices = 1;
-    head->columns = source->dim;
-    head->tile_count = source->vocab;
-    if (status.code == TMAC_OK) status = add_job(&jobs, &source->head, &head->linear[0], NULL);
+    const tmac_linear *head = &model->head.stored;
+    if (status.code == TMAC_OK && tmac_head_keeps_stored(model->head.kind))
+        status = add_job(&jobs, &source->head, &model->head.stored, NULL);
     if (status.code == TMAC_OK) status = pack_all(model, &jobs, options);
     free(jobs.list);
     if (status.code != TMAC_OK) return status;
@@ -406,8 +402,7 @@ tmac_status tmac_model_pack(tmac_model *model, tmac_residency residency,
         for (int s = 0; s < STEPS; s++)
             count_float_bytes(steps[s], &model->profile.matrix_bytes);
     }
-    const tmac_linear *linear = &head->linear[0];
     model->profile.head_bytes =
-        (uint64_t)linear->rows * linear->columns * (linear->number == TMAC_F32 ? 4 : 2);
+        (uint64_t)head->rows * head->columns * (head->number == TMAC_F32 ? 4 : 2);
     return tmac_ok();
 }

@@ -27,7 +27,21 @@
 typedef struct tmac_model tmac_model;
 typedef struct tmac_session tmac_session;
 
+// Numbers in the KV cache. A choice that changes results, as heads do.
 typedef enum tmac_kv { TMAC_KV_F16, TMAC_KV_F32 } tmac_kv;
+
+// Heads: as stored; requantized at start to 8, 6 or 4 bits a weight, with int8 activations; or screened: the stored
+// head's choices exactly, from a copy of 6 bits and the few rows that this leaves open (see tmac_decode_top).
+typedef enum tmac_head_kind {
+    TMAC_HEAD_STORED,
+    TMAC_HEAD_Q8,
+    TMAC_HEAD_Q6,
+    TMAC_HEAD_Q4,
+    TMAC_HEAD_SCREENED,
+    TMAC_HEAD_KINDS
+} tmac_head_kind;
+const char *tmac_head_name(tmac_head_kind kind); // "stored", "q8", ...
+tmac_status tmac_head_parse(const char *name, tmac_head_kind *kind);
 
 typedef struct tmac_model_options {
     tmac_pool *pool;         // shared, outlives the model
@@ -37,6 +51,7 @@ typedef struct tmac_model_options {
     const char
         *cache; // folder for packed weights, made when there is something to write; NULL: none
     uint64_t cache_limit; // bytes that all files of that folder may take; 0: 16 GiB
+    tmac_head_kind head;  // 0: as stored
 } tmac_model_options;
 
 // The distinct input sets of a model in the order a token meets them: what a plan must cover. sets has room for
@@ -74,6 +89,9 @@ typedef struct tmac_profile {
     uint64_t ns[TMAC_PART_COUNT];
     uint64_t tokens;
     uint64_t matrix_bytes, head_bytes; // packed bytes that one token reads
+    // Of a screened head: vectors screened, rows of the stored head computed for them, and vectors for which all rows
+    // were computed because too many were left (these are not among head_rows).
+    uint64_t head_screened, head_rows, head_fallbacks;
 } tmac_profile;
 const char *tmac_part_name(tmac_part part);
 void tmac_model_profile(tmac_model *model, tmac_profile *profile, bool reset);
@@ -103,6 +121,13 @@ typedef struct tmac_batch_item {
 // TMAC_USAGE: too many items, a token outside the vocabulary, a position out of order, a session that is full.
 tmac_status tmac_decode(tmac_model *model, const tmac_batch_item *items, uint32_t count,
                         const float **logits);
+
+// The same where no more than the `top` largest logits of each item matter: greedy choice (1) or top-k (k). With a
+// screened head the rows that are certainly not among them are minus infinity; the others, the first `top` always among
+// them, are the stored head's to the last bit, so that a sampler chooses as it would with all of them. Other heads give
+// all logits. top = 0 is tmac_decode.
+tmac_status tmac_decode_top(tmac_model *model, const tmac_batch_item *items, uint32_t count,
+                            uint32_t top, const float **logits);
 
 // ------------------------------------------------------------------------------------------------------- tokenizer
 
