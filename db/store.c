@@ -207,13 +207,18 @@ static tmac_status migrate(const tmac_db *db)
     return status;
 }
 
-// Whether the file is ours to use; *version is its schema, 0 for a file without any table.
+// Whether the file is ours to use; *version is its schema, 0 for a file without any table. Read in one transaction:
+// another process may be creating the file at this moment, and half of what it wrote would look like a stranger's.
 static tmac_status check_identity(const tmac_db *db, int64_t *version)
 {
-    int64_t application, tables;
-    TMAC_TRY(pragma_number(db, "PRAGMA user_version", version));
-    TMAC_TRY(pragma_number(db, "PRAGMA application_id", &application));
-    TMAC_TRY(pragma_number(db, "SELECT count(*) FROM sqlite_master", &tables));
+    int64_t application = 0, tables = 0;
+    TMAC_TRY(execute(db, "BEGIN", "reading its marks"));
+    tmac_status status = pragma_number(db, "PRAGMA user_version", version);
+    if (status.code == TMAC_OK) status = pragma_number(db, "PRAGMA application_id", &application);
+    if (status.code == TMAC_OK)
+        status = pragma_number(db, "SELECT count(*) FROM sqlite_master", &tables);
+    sqlite3_exec(db->sqlite, "COMMIT", NULL, NULL, NULL);
+    if (status.code != TMAC_OK) return status;
     if (tables == 0 && *version == 0 && application == 0) return tmac_ok();
     if (application != APPLICATION_ID)
         return tmac_fail(TMAC_BAD_FILE,
