@@ -7,7 +7,7 @@
 set -eu
 bin=$BUILD/bin dir=$BUILD/demo
 mkdir -p "$dir"
-export TMAC_DB=$dir/tune.db
+export TMAC_DB=$dir/tune.db TMAC_CACHE=$dir/cache
 threads=$(nproc)
 bold() { if [ -t 1 ]; then printf '\n\033[1m%s\033[0m\n' "$1"; else printf '\n%s\n' "$1"; fi; }
 
