@@ -30,7 +30,7 @@ struct tmac_pool {
     pthread_cond_t moved; // started rose or running reached zero
     bool stop;            // written before the last rise of `started`
     uint32_t threads;
-    int spins; // none where threads outnumber the processors: whoever is awaited needs this one
+    atomic_int spins; // none where threads outnumber processors: whoever is awaited needs this one
     struct worker {
         tmac_pool *pool;
         uint32_t index;
@@ -51,7 +51,8 @@ static inline void spin_pause(void)
 static void wait_until(tmac_pool *pool, atomic_uint *counter, unsigned value, bool equal)
 {
 #define DONE() ((atomic_load_explicit(counter, memory_order_acquire) == value) == equal)
-    for (int i = 0; i < pool->spins; i++) {
+    const int spins = atomic_load_explicit(&pool->spins, memory_order_relaxed);
+    for (int i = 0; i < spins; i++) {
         if (DONE()) return;
         spin_pause();
     }
@@ -135,7 +136,7 @@ tmac_status tmac_pool_new(uint32_t threads, tmac_pool **out)
     cpu_set_t usable;
     bool crowded =
         sched_getaffinity(0, sizeof usable, &usable) == 0 && (uint32_t)CPU_COUNT(&usable) < threads;
-    pool->spins = crowded ? 0 : SPINS;
+    atomic_store(&pool->spins, crowded ? 0 : SPINS);
     pool->workers = calloc(threads, sizeof *pool->workers);
     if (!pool->workers) {
         free(pool);
@@ -193,7 +194,8 @@ tmac_status tmac_pool_pin(tmac_pool *pool, const uint16_t *cpus, uint32_t count)
     if (count == 0)
         return tmac_fail(TMAC_USAGE, "no processors to pin %u threads to", pool->threads);
     pinning pin = {.cpus = cpus, .count = count};
-    if (count < pool->threads) pool->spins = 0; // somebody shares a processor with who is awaited
+    if (count < pool->threads)
+        atomic_store(&pool->spins, 0); // somebody shares a processor with who is awaited
     tmac_pool_run(pool, pin_phase, &pin);
     const uint32_t refused = atomic_load(&pin.refused);
     if (refused)

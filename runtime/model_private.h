@@ -99,8 +99,7 @@ struct tmac_model {
     tmac_layer *layers;
     tmac_head head;
     tmac_arena weights, workspace;
-    float
-        *turns; // [context][rope_dims / 2] pairs of cosine, sine; filled up to turns_made positions
+    float *turns; // [context][rope_dims / 2] pairs of cosine, sine, made up to turns_made positions
     uint32_t turns_made;
     struct tmac_cache *cache; // runtime/cache.h; NULL: none
 

@@ -48,10 +48,9 @@ typedef struct tmac_model_options {
     const tmac_plan *plan;   // copied; NULL: the built-in rule for the pool's threads and `isa`
     tmac_isa_set isa;        // instruction sets the model may use; 0: all verified ones
     uint32_t batch_capacity; // tokens per tmac_decode at most; 0: 128
-    const char
-        *cache; // folder for packed weights, made when there is something to write; NULL: none
-    uint64_t cache_limit; // bytes that all files of that folder may take; 0: 16 GiB
-    tmac_head_kind head;  // 0: as stored
+    const char *cache;       // folder for packed weights, made when needed; NULL: none
+    uint64_t cache_limit;    // bytes that all files of that folder may take; 0: 16 GiB
+    tmac_head_kind head;     // 0: as stored
 } tmac_model_options;
 
 // The distinct input sets of a model in the order a token meets them: what a plan must cover. sets has room for
