@@ -72,4 +72,4 @@ static inline void ${name}_${tokens}(
 }
 % end
 
-% part("part_mad2_run")
+% part("part_multiply_run")

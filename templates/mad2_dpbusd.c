@@ -152,4 +152,4 @@ static inline void ${name}_${count}(
 %     end
 % end
 
-% part("part_mad2_run")
+% part("part_multiply_run")

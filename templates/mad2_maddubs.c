@@ -114,4 +114,4 @@ static inline void ${name}_${count}(
 %     group(tokens)
 % end
 
-% part("part_mad2_run")
+% part("part_multiply_run")

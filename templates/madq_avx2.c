@@ -143,4 +143,4 @@ static inline void ${name}_${count}(
 %     group(tokens)
 % end
 
-% part("part_madq_run")
+% part("part_multiply_run")

@@ -106,4 +106,4 @@ static inline void ${name}_${count}(
 %     group(tokens)
 % end
 
-% part("part_madq_run")
+% part("part_multiply_run")

@@ -1,7 +1,7 @@
 static void ${name}(const tmac_matmul *matmul)
 {
     const geometry codes = geometry_of(matmul->shape.columns, matmul->shape.group);
-    const size_t tile_bytes = (size_t)codes.total * ${rows * 4};
+    const size_t tile_bytes = (size_t)codes.total * ${rows * 4 * (bits or 1)};
     const size_t sums_at = sums_offset(&codes);
     const size_t stride = matmul->prepared_stride;
     const size_t y_step = codes.groups * matmul->y_stride;
@@ -21,8 +21,8 @@ static void ${name}(const tmac_matmul *matmul)
             for (uint32_t g = 0; g < codes.groups; g++) {
                 const uint32_t blocks = g + 1 < codes.groups ? codes.full : codes.last;
                 ${name}_${block}(w, q, sums, stride, blocks, y, y_step);
-                w += (size_t)blocks * ${rows * 4};
-                q += (size_t)blocks * 16;
+                w += (size_t)blocks * ${rows * 4 * (bits or 1)};
+                q += (size_t)blocks * ${bits and 32 or 16};
                 sums += 4;
                 y += matmul->y_stride;
             }
