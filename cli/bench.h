@@ -20,6 +20,9 @@ typedef struct tmac_bench_kernels_options {
 } tmac_bench_kernels_options;
 tmac_status tmac_bench_kernels(const tmac_bench_kernels_options *options, bool *all_exact);
 
+// The middle of `count` times, which it sorts.
+uint64_t tmac_bench_median(uint64_t *times, size_t count);
+
 // bench_host.c: prints caches, bandwidth for 1 to the host's threads, and instruction peaks.
 tmac_status tmac_bench_host(size_t working_set, bool json);
 

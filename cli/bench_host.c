@@ -92,12 +92,6 @@ static void read_phase(void *argument, uint32_t worker, uint32_t workers)
     r->sink[worker] = r->read(r->bytes + begin * BLOCK, (size_t)(end - begin) * BLOCK, r->ahead);
 }
 
-static int ascending(const void *a, const void *b)
-{
-    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 tmac_status tmac_bench_bandwidth(tmac_pool *pool, size_t working_set, double *bytes_per_second)
 {
     *bytes_per_second = 0;
@@ -117,9 +111,8 @@ tmac_status tmac_bench_bandwidth(tmac_pool *pool, size_t working_set, double *by
             tmac_pool_run(pool, read_phase, r);
             times[pass] = tmac_now_ns() - start + 1;
         }
-        qsort(times, PASSES, sizeof *times, ascending);
-        const size_t middle = PASSES / 2;
-        const double rate = (double)r->blocks * BLOCK * 1e9 / (double)times[middle];
+        const double rate =
+            (double)r->blocks * BLOCK * 1e9 / (double)tmac_bench_median(times, PASSES);
         if (rate > *bytes_per_second) *bytes_per_second = rate;
     }
     free(r);
@@ -188,9 +181,7 @@ static double measure_peak(const peak *p)
         p->run(rounds);
         times[i] = tmac_now_ns() - start + 1;
     }
-    qsort(times, PEAK_ROUNDS, sizeof *times, ascending);
-    const size_t middle = PEAK_ROUNDS / 2;
-    return p->per_round * (double)rounds / (double)times[middle];
+    return p->per_round * (double)rounds / (double)tmac_bench_median(times, PEAK_ROUNDS);
 }
 
 // ----------------------------------------------------------------------------------------------------------- report

@@ -40,7 +40,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static uint64_t median(uint64_t *times, size_t count)
+uint64_t tmac_bench_median(uint64_t *times, size_t count)
 {
     qsort(times, count, sizeof *times, ascending);
     return times[count / 2];
@@ -159,7 +159,7 @@ static tmac_status measure(bench *b, const tmac_kernel *kernel, uint32_t tokens,
         kernel->prepare(b->q, columns, b->shape.group, prepared.data, 0, 1);
         times[i] = tmac_now_ns() - start;
     }
-    result->prepare_us = (double)median(times, PREPARE_ROUNDS) / 1e3;
+    result->prepare_us = (double)tmac_bench_median(times, PREPARE_ROUNDS) / 1e3;
     for (uint32_t n = 1; n < tokens; n++)
         memcpy((uint8_t *)prepared.data + n * stride, prepared.data, stride);
 
@@ -181,7 +181,7 @@ static tmac_status measure(bench *b, const tmac_kernel *kernel, uint32_t tokens,
         const double weights = (double)b->shape.rows * columns;
         for (uint32_t i = 0; i < STREAM_ROUNDS; i++)
             times[i] = time_runs(b, kernel, job, b->copies);
-        const double seconds = (double)median(times, STREAM_ROUNDS);
+        const double seconds = (double)tmac_bench_median(times, STREAM_ROUNDS);
         result->streamed = weights * tokens * b->copies / seconds;
         result->bytes_per_second = (double)b->matrix_bytes * b->copies / seconds;
         // Several runs a round, so that the clock does not matter: 10^8 weights.
@@ -193,7 +193,7 @@ static tmac_status measure(bench *b, const tmac_kernel *kernel, uint32_t tokens,
                 kernel->run(&job);
             times[i] = (tmac_now_ns() - start) / repeats + 1;
         }
-        result->cached = weights * tokens / (double)median(times, CACHED_ROUNDS);
+        result->cached = weights * tokens / (double)tmac_bench_median(times, CACHED_ROUNDS);
     }
     tmac_pages_unmap(&prepared);
     tmac_pages_unmap(&y);
