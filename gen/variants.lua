@@ -30,6 +30,7 @@ variants.isas = {
 variants.layouts = {
     { family = "mad2", code_length = 16, rows = { 16, 32, 64, 128 } },
     { family = "lut5", code_length = 5,  rows = { 64, 128, 256, 512 } },
+    { family = "lut3", code_length = 6,  rows = { 32, 64, 128 } },
     { family = "lut2", code_length = 4,  rows = { 32, 64 } },
 }
 
@@ -82,6 +83,14 @@ variants.kernels = {
       axes = { { rows = { 32, 64, 128 }, tokens = { 6 }, prefetch = { 0 } } } },
     { family = "mad2", isa = "amx", template = "panel", preparation = "bytes16",
       axes = { { rows = { 16, 32, 64, 128 }, tokens = { 16 }, prefetch = { 0 } } } },
+    { family = "lut3", isa = "scalar", preparation = "lut3",
+      axes = { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = { 0 } } } },
+    { family = "lut3", isa = "ssse3", template = "lut3_pshufb", preparation = "lut3",
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096 } } } },
+    { family = "lut3", isa = "avx2", template = "lut3_pshufb", preparation = "lut3",
+      axes = { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = ahead },
+               { rows = { 32 }, tokens = { 2, 4 }, prefetch = { 0, 4096 } },
+               { rows = { 64 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
     { family = "lut2", isa = "scalar", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0 } } } },
     { family = "lut2", isa = "ssse3", template = "lut2_pshufb", preparation = "lut2",

@@ -17,11 +17,7 @@ static size_t tile_bytes(const tmac_shape *shape, uint32_t row_tile)
     return ((size_t)geometry_of(shape->columns, shape->group).total * row_tile + 63) / 64 * 64;
 }
 
-// Where row r of a tile is among the bytes of one code.
-static inline uint32_t slot_of(uint32_t r)
-{
-    return r / 32 * 32 + r % 16 / 8 * 16 + r % 32 / 16 * 8 + r % 8;
-}
+% part("part_slot32", { comment = "" })
 
 static void pack_tile(const tmac_shape *shape, uint32_t row_tile, const int8_t *weights,
                       uint32_t rows, uint8_t *tile)

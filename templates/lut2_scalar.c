@@ -21,11 +21,7 @@ static inline void build_table(const int8_t *q, uint8_t *table)
 
 % part("part_lut_prepare", { code_length = 4 })
 
-// Where row r of a tile is among the bytes of one code: see layout_lut2.c.
-static inline uint32_t slot_of(uint32_t r)
-{
-    return r / 32 * 32 + r % 16 / 8 * 16 + r % 32 / 16 * 8 + r % 8;
-}
+% part("part_slot32", { comment = ": see layout_lut2.c" })
 
 // The sum that a code selects.
 static inline int32_t lookup(const uint8_t *table, uint8_t code)

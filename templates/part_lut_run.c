@@ -4,6 +4,10 @@ static void ${name}(const tmac_matmul *matmul)
 % if family == "lut5" then
     const size_t count_bytes = codes.full <= 255 ? 1 : 2;
     const size_t tile_bytes = (codes.total + codes.groups * count_bytes) * ${rows};
+% elseif family == "lut3" then
+    const size_t bytes = (codes.groups - 1) * stored_bytes(codes.full, ${rows}) +
+                         stored_bytes(codes.last, ${rows});
+    const size_t tile_bytes = (bytes + 63) / 64 * 64;
 % else
     const size_t tile_bytes = ((size_t)codes.total * ${rows} + 63) / 64 * 64;
 % end
@@ -33,7 +37,7 @@ static void ${name}(const tmac_matmul *matmul)
                 start(y, y_step, ${rows}, ${block});
 % end
                 ${name}_${block}(w, table, stride, count, y, y_step);
-                w += (size_t)count * ${rows};
+                w += ${family == "lut3" and ("stored_bytes(count, %d)"):format(rows) or ("(size_t)count * %d"):format(rows)};
                 table += (size_t)count * TABLE_BYTES;
                 y += matmul->y_stride;
             }
