@@ -76,11 +76,11 @@ variants.kernels = {
                { rows = { 256, 512 }, tokens = { 1 }, prefetch = ahead } } },
     -- Many tokens: a panel of weights is decoded once for all of them.
     { family = "lut5", isa = "avx512vbmi", method = "panel", template = "panel", preparation = "bytes20",
-      axes = { { rows = { 64, 128, 256, 512 }, tokens = { 6 }, prefetch = { 0 } } } },
+      axes = { { rows = { 64, 128, 256, 512 }, tokens = { 4, 6 }, prefetch = { 0, 16384, 32768 } } } },
     { family = "lut5", isa = "amx", template = "panel", preparation = "bytes20",
       axes = { { rows = { 64, 128, 256, 512 }, tokens = { 16 }, prefetch = { 0 } } } },
     { family = "mad2", isa = "avx512vnni", method = "panel", template = "panel", preparation = "bytes16",
-      axes = { { rows = { 32, 64, 128 }, tokens = { 6 }, prefetch = { 0 } } } },
+      axes = { { rows = { 32, 64, 128 }, tokens = { 4, 6 }, prefetch = { 0, 16384 } } } },
     { family = "mad2", isa = "amx", template = "panel", preparation = "bytes16",
       axes = { { rows = { 16, 32, 64, 128 }, tokens = { 16 }, prefetch = { 0 } } } },
     { family = "lut3", isa = "scalar", preparation = "lut3",

@@ -38,6 +38,7 @@
 % part("part_bytes" .. block)
 
 enum { PANEL_COLUMNS = ${amx and 640 or 320} }; // a multiple of 64, and of 20, four codes of lut5
+enum { FEW_TOKENS = 32 };
 
 static inline int32_t sum_of(const uint8_t *sums)
 {
@@ -128,6 +129,7 @@ static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *pan
 % for c = 1, 3 do
         const uint8_t *from${c} = count > ${c} ? w + ${c * rows} : no_code;
 % end
+%     for c = 0, 3 do part("part_prefetch", { offset = c * rows, indent = "        " }) end
         const __m512i x0 = _mm512_permutexvar_epi8(rows_in_order, _mm512_load_si512(w));
 % for c = 1, 3 do
         const __m512i x${c} = _mm512_permutexvar_epi8(rows_in_order, _mm512_load_si512(from${c}));
@@ -148,6 +150,7 @@ static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *pan
     for (uint32_t b = 0; b < count; b++, w += ${rows * 4}, panel += ${4 * 64 * vectors}) {
 % for v = 0, vectors - 1 do
         const __m512i x${v} = _mm512_load_si512(w${v > 0 and " + " .. 64 * v or ""});
+%     part("part_prefetch", { offset = 64 * v, indent = "        " })
 %     for f = 0, 3 do
 %         local shifted = f == 0 and "x" .. v or ("_mm512_srli_epi16(x%d, %d)"):format(v, 2 * f)
         _mm512_store_si512(panel + ${64 * (f * vectors + v)}, _mm512_and_si512(${shifted}, three));
@@ -255,34 +258,40 @@ static void ${name}(const tmac_matmul *matmul)
 % else
     const size_t tile_bytes = (size_t)inputs.total * ${rows * 4};
 % end
+    // All rows of a tile take their turns at the same columns, so that weights are read in the order in which they lie.
+    // With many tokens their outputs would not stay near: then one panel's rows come first.
+    const uint32_t band = matmul->tokens <= FEW_TOKENS ? ${rows} : ${height};
     uint8_t panel[PANEL_COLUMNS * ${height}] __attribute__((aligned(64)));
     for (uint32_t t = matmul->tile_begin; t < matmul->tile_end; t++) {
-        for (uint32_t r = 0; r < ${rows}; r += ${height}) {
-            const uint8_t *w = matmul->tiles + t * tile_bytes + r${lut5 and "" or " * 4"};
-            int32_t *y = matmul->y + (size_t)(t - matmul->tile_begin) * ${rows} + r;
+        for (uint32_t first = 0; first < ${rows}; first += band) {
+            const uint8_t *w = matmul->tiles + t * tile_bytes + first${lut5 and "" or " * 4"};
+            int32_t *y = matmul->y + (size_t)(t - matmul->tile_begin) * ${rows} + first;
             for (uint32_t g = 0; g < inputs.groups; g++, y += matmul->y_stride) {
                 const uint8_t *q = matmul->prepared + (size_t)g * inputs.full * ${lut5 and 20 or 16};
                 const uint8_t *sums = matmul->prepared + sums_at + (size_t)g * 4;
                 for (uint32_t n = 0; n < matmul->tokens; n++) {
                     const __m512i offset =
                         _mm512_set1_epi32(-sum_of(sums + n * matmul->prepared_stride));
-% for v = 0, vectors - 1 do
-                    _mm512_store_si512(y + n * y_step${v > 0 and " + " .. 16 * v or ""}, offset);
-% end
+                    for (uint32_t r = 0; r < band; r += 16)
+                        _mm512_store_si512(y + n * y_step + r, offset);
                 }
                 uint32_t left = g + 1 < inputs.groups ? group : last;
                 while (left > 0) {
                     const uint32_t columns = left < PANEL_COLUMNS ? left : PANEL_COLUMNS;
 % local length = lut5 and 5 or 16
                     const uint32_t count = (columns + ${length - 1}) / ${length};
-                    ${name}_decode(w, count, panel);
-                    w += (size_t)count * ${lut5 and rows or rows * 4};
-                    uint32_t quads = ${lut5 and "(columns + 19) / 20 * 5" or "(columns + 3) / 4"};
+                    const uint32_t filled = ${lut5 and "(columns + 19) / 20 * 5" or "(columns + 3) / 4"};
 % if amx then
-                    for (; quads % 16 != 0; quads++)
-                        memset(panel + quads * ${64 * vectors}, 0, ${64 * vectors});
+                    const uint32_t quads = (filled + 15) / 16 * 16;
 % end
-                    ${name}_multiply(matmul, panel, quads, q, y, y_step);
+                    for (uint32_t r = 0; r < band; r += ${height}) {
+                        ${name}_decode(w + r${lut5 and "" or " * 4"}, count, panel);
+% if amx then
+                        memset(panel + filled * ${64 * vectors}, 0, (quads - filled) * ${64 * vectors});
+% end
+                        ${name}_multiply(matmul, panel, ${amx and "quads" or "filled"}, q, y + r, y_step);
+                    }
+                    w += (size_t)count * ${lut5 and rows or rows * 4};
                     q += columns;
                     left -= columns;
                 }
