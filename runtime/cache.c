@@ -1,78 +1,41 @@
 // One file per model, DIRECTORY/KEY.tmacpack, in the byte order of the machine that wrote it:
 //
-//   header   128 bytes: see `header`
-//   entries  header.entries of them: which tensor, in which layout, where
+//   header   128 bytes
+//   entries  header.entries of them: which tensor, in which form, where, its checksum
 //   pieces   each on a page boundary
 //
-// Rules. A file is complete or absent: it is written under a temporary name, synced and renamed, and never changed
-// afterwards, so any number of processes may map it while another replaces it. The key is the SHA-256 of what the model
-// is: the hash that its file records (else device, inode, size and time), its dimensions, and one decoded row of every
-// matrix, which tells apart two readings of one file. A layout is known by its name and by the bytes it packs a sample
-// into, so that a file from a build whose layout was different is of no use rather than wrong. The header carries
-// the SHA-256 of itself and the entries; the pieces are not hashed at start, because that takes longer than packing.
+// One tensor can be there in several forms: those of the present plan, and what earlier plans and other heads wanted
+// (cache_write.c says how much of it is kept).
+//
+// Rules. A file is complete or absent: it is written under a temporary name and renamed, and never changed afterwards,
+// so any number of processes may map it while another replaces it. The key is the SHA-256 of what the model is: the
+// hash that its file records (else device, inode, size and time), its dimensions, and one decoded row of every matrix,
+// which tells apart two readings of one file. A form is known by its name and by what it makes of sample weights, so
+// that a file from a build whose form was different is of no use rather than wrong. The header carries the SHA-256 of
+// itself and the entries. Every piece that is wanted is read and compared with its checksum before it is used, by all
+// threads: some 60 ms for 700 MB, of which half is the page faults that the first token would have. A damaged piece is
+// packed again. So nothing needs to be forced to the disk: what a crash swallows is noticed.
 //
 // A model starts on the mapping at once. A thread copies piece after piece into huge pages, gives the pages of
 // the mapping back as it goes, and raises `arrived`; the decoding thread swaps pointers between batches. A kernel
 // that still reads the mapping meanwhile gets the same bytes from the page cache.
-#include "runtime/cache.h"
+#include "runtime/cache_file.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/file.h"
-#include "base/hash.h"
+#include "base/checksum.h"
+#include "base/clock.h"
+#include "runtime/tmac.h"
 
-static const char MAGIC[8] = {'T', 'M', 'A', 'C', 'P', 'A', 'C', 'K'};
-static const char SUFFIX[] = ".tmacpack";
-enum { VERSION = 1, BYTE_ORDER_MARK = 0x01020304, PAGE = 4096, COPY_PART = 4 << 20 };
-enum { ENTRIES_MAX = 1 << 20, PATH_BYTES = 1000, STALE_SECONDS = 3600 };
-static const uint64_t DEFAULT_LIMIT = 16ull << 30;
-
-typedef struct header {
-    char magic[8];
-    uint32_t version, byte_order;
-    uint64_t file_bytes;
-    uint32_t entries, reserved;
-    uint8_t key[TMAC_HASH_BYTES];
-    uint8_t hash[TMAC_HASH_BYTES]; // of the header, this field zero, and the entries
-    uint8_t padding[32];
-} header;
-
-typedef struct entry {
-    char tensor[64]; // its number among the model's matrices, and its name
-    char layout[64];
-    uint8_t layout_sample[TMAC_HASH_BYTES];
-    uint32_t rows, columns, group, reserved;
-    uint64_t offset, bytes;
-} entry;
-
-_Static_assert(sizeof(header) == 128 && sizeof(entry) == 192, "the file has no holes");
-
-struct tmac_cache {
-    char directory[PATH_BYTES], path[PATH_BYTES + 128];
-    uint64_t limit;
-    uint8_t key[TMAC_HASH_BYTES];
-    uint32_t count;
-    tmac_cache_piece *pieces;
-    entry *entries; // of the pieces; offsets are set when a file is written
-    tmac_map map;   // the file found; no data: none
-
-    pthread_t thread;
-    bool running;
-    atomic_bool stop;
-    atomic_uint arrived; // pieces copied so far
-    uint32_t settled;    // pieces swapped so far
-};
+const char tmac_cache_magic[8] = {'T', 'M', 'A', 'C', 'P', 'A', 'C', 'K'};
+enum { ENTRIES_MAX = 1 << 20 };
+static const uint64_t DEFAULT_LIMIT = 16ull << 30, LAST_WAIT_NS = 3000000000ull;
 
 bool tmac_cache_directory(char *path, size_t room)
 {
@@ -89,31 +52,6 @@ bool tmac_cache_directory(char *path, size_t room)
 }
 
 // ------------------------------------------------------------------------------------------------------------- keys
-
-// What the layout does with a sample of weights.
-static void sample_layout(const tmac_layout *layout, uint8_t hash[TMAC_HASH_BYTES])
-{
-    static const tmac_shape SHAPES[] = {{0, 160, 160}, {0, 131, 64}};
-    tmac_hash_state state;
-    tmac_hash_begin(&state);
-    for (int i = 0; i < 2; i++) {
-        tmac_shape shape = SHAPES[i];
-        shape.rows = layout->row_tile;
-        const size_t bytes = layout->tile_bytes(&shape);
-        const size_t weights = (size_t)shape.rows * shape.columns;
-        int8_t *sample = malloc(weights);
-        uint8_t *tile = bytes ? aligned_alloc(64, bytes) : NULL;
-        if (sample && tile) {
-            for (size_t w = 0; w < weights; w++)
-                sample[w] = (int8_t)((int)((w * w * 7 + w / 11) % 3) - 1);
-            layout->pack_tile(&shape, sample, shape.rows, tile);
-            tmac_hash_add(&state, tile, bytes);
-        }
-        free(sample);
-        free(tile);
-    }
-    tmac_hash_end(&state, hash);
-}
 
 static void add_row(tmac_hash_state *state, const tmac_matrix *matrix, void *buffer)
 {
@@ -144,43 +82,49 @@ static bool make_key(tmac_cache *cache, const tmac_source *source)
                                     (uint64_t)facts.st_mtim.tv_nsec};
         tmac_hash_add(&state, numbers, sizeof numbers);
     }
-    size_t widest = 1;
-    for (uint32_t i = 0; i < cache->count; i++)
-        if (cache->pieces[i].matrix->columns > widest) widest = cache->pieces[i].matrix->columns;
+    size_t widest = source->dim;
+    if (source->hidden > widest) widest = source->hidden;
+    if ((size_t)source->heads * source->head_dim > widest)
+        widest = (size_t)source->heads * source->head_dim;
     void *buffer = calloc(widest, sizeof(float));
     if (!buffer) return false;
-    for (uint32_t i = 0; i < cache->count; i++)
-        add_row(&state, cache->pieces[i].matrix, buffer);
+    for (uint32_t l = 0; l < source->layer_count; l++) {
+        const tmac_source_layer *layer = &source->layers[l];
+        const tmac_matrix *const matrices[] = {&layer->query,  &layer->key,  &layer->value,
+                                               &layer->output, &layer->gate, &layer->up,
+                                               &layer->down};
+        for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++)
+            add_row(&state, matrices[i], buffer);
+    }
+    add_row(&state, &source->head, buffer);
     free(buffer);
     tmac_hash_end(&state, cache->key);
     return true;
 }
 
-static void describe_pieces(tmac_cache *cache)
+tmac_cache_entry tmac_cache_describe(const tmac_cache_piece *piece)
 {
-    for (uint32_t i = 0; i < cache->count; i++) {
-        const tmac_cache_piece *piece = &cache->pieces[i];
-        entry *e = &cache->entries[i];
-        snprintf(e->tensor, sizeof e->tensor, "%u %.50s", i, piece->matrix->name);
-        e->rows = piece->matrix->rows;
-        e->columns = piece->matrix->columns;
-        e->group = piece->layout ? piece->matrix->group : 0;
-        e->bytes = piece->bytes;
-        snprintf(e->layout, sizeof e->layout, "%s", piece->layout ? piece->layout->name : "f32");
-        if (!piece->layout) continue;
-        uint32_t same = 0; // a piece whose layout was sampled already
-        while (same < i && cache->pieces[same].layout != piece->layout)
-            same++;
-        if (same < i)
-            memcpy(e->layout_sample, cache->entries[same].layout_sample, TMAC_HASH_BYTES);
-        else
-            sample_layout(piece->layout, e->layout_sample);
-    }
+    tmac_cache_entry entry;
+    memset(&entry, 0, sizeof entry);
+    snprintf(entry.tensor, sizeof entry.tensor, "%s", piece->tensor);
+    snprintf(entry.layout, sizeof entry.layout, "%s", piece->layout);
+    memcpy(entry.sample, piece->sample, sizeof entry.sample);
+    entry.rows = piece->rows;
+    entry.columns = piece->columns;
+    entry.group = piece->group;
+    entry.bytes = piece->bytes;
+    return entry;
+}
+
+bool tmac_cache_same(const tmac_cache_entry *a, const tmac_cache_entry *b)
+{
+    return memcmp(a, b, offsetof(tmac_cache_entry, offset)) == 0;
 }
 
 // ---------------------------------------------------------------------------------------------------------- reading
 
-static void hash_index(header head, const entry *entries, uint8_t hash[TMAC_HASH_BYTES])
+void tmac_cache_hash(tmac_cache_header head, const tmac_cache_entry *entries,
+                     uint8_t hash[TMAC_HASH_BYTES])
 {
     tmac_hash_state state;
     memset(head.hash, 0, sizeof head.hash);
@@ -190,92 +134,135 @@ static void hash_index(header head, const entry *entries, uint8_t hash[TMAC_HASH
     tmac_hash_end(&state, hash);
 }
 
-// The entries of the file, NULL when it is not a whole and undamaged cache file of this model.
-static const entry *check_file(const tmac_cache *cache, uint32_t *count)
+static const tmac_cache_entry *check_file(const tmac_cache *cache, const tmac_map *map,
+                                          uint32_t *count)
 {
-    const tmac_map *map = &cache->map;
-    header head;
+    tmac_cache_header head;
     if (map->bytes < sizeof head) return NULL;
     memcpy(&head, map->data, sizeof head);
-    if (memcmp(head.magic, MAGIC, sizeof MAGIC) != 0 || head.version != VERSION ||
-        head.byte_order != BYTE_ORDER_MARK || head.file_bytes != map->bytes ||
-        head.entries > ENTRIES_MAX || memcmp(head.key, cache->key, sizeof head.key) != 0)
+    if (memcmp(head.magic, tmac_cache_magic, sizeof head.magic) != 0 ||
+        head.version != TMAC_CACHE_VERSION || head.byte_order != TMAC_CACHE_BYTE_ORDER ||
+        head.file_bytes != map->bytes || head.entries > ENTRIES_MAX ||
+        memcmp(head.key, cache->key, sizeof head.key) != 0)
         return NULL;
-    const size_t index = sizeof head + head.entries * sizeof(entry);
+    const size_t index = sizeof head + head.entries * sizeof(tmac_cache_entry);
     if (index > map->bytes) return NULL;
-    const entry *entries = (const entry *)(const void *)(map->data + sizeof head);
+    const tmac_cache_entry *entries =
+        (const tmac_cache_entry *)(const void *)(map->data + sizeof head);
     uint8_t hash[TMAC_HASH_BYTES];
-    hash_index(head, entries, hash);
+    tmac_cache_hash(head, entries, hash);
     if (memcmp(hash, head.hash, sizeof hash) != 0) return NULL;
     for (uint32_t i = 0; i < head.entries; i++)
-        if (entries[i].offset % PAGE != 0 || entries[i].offset < index ||
+        if (entries[i].offset % TMAC_CACHE_PAGE != 0 || entries[i].offset < index ||
             entries[i].offset > map->bytes || entries[i].bytes > map->bytes - entries[i].offset)
             return NULL;
     *count = head.entries;
     return entries;
 }
 
+const tmac_cache_entry *tmac_cache_read(const tmac_cache *cache, tmac_map *map, uint32_t *count)
+{
+    struct stat facts;
+    *count = 0;
+    if (tmac_map_open(cache->path, map).code != TMAC_OK) return NULL;
+    const tmac_cache_entry *entries = NULL;
+    if (stat(cache->path, &facts) == 0 && facts.st_uid == geteuid()) // not somebody else's
+        entries = check_file(cache, map, count);
+    if (!entries) tmac_map_close(map);
+    return entries;
+}
+
+uint64_t tmac_cache_part(const uint8_t *data, size_t bytes, size_t part)
+{
+    const size_t at = part * TMAC_CACHE_PART, left = bytes - at;
+    return tmac_checksum(data + at, left < TMAC_CACHE_PART ? left : TMAC_CACHE_PART, part);
+}
+
+typedef struct verification {
+    const tmac_cache_piece *pieces;
+    uint32_t count;
+    atomic_ullong *sums; // of the pieces
+} verification;
+
+// Each worker reads its share of every piece.
+static void verify_phase(void *argument, uint32_t worker, uint32_t workers)
+{
+    const verification *task = argument;
+    for (uint32_t i = 0; i < task->count; i++) {
+        const tmac_cache_piece *piece = &task->pieces[i];
+        if (!piece->found) continue;
+        uint64_t begin, end, sum = 0;
+        // Small pieces have one part: they are dealt out in turn.
+        const uint32_t seat = (worker + i) % workers;
+        tmac_share(tmac_cache_parts(piece->bytes), seat, workers, &begin, &end);
+        for (uint64_t part = begin; part < end; part++)
+            sum += tmac_cache_part(piece->found, piece->bytes, part);
+        if (begin < end) atomic_fetch_add_explicit(&task->sums[i], sum, memory_order_relaxed);
+    }
+}
+
 // Files of one model are written in one order, so the entry wanted next is nearly always the next one.
-static void find_pieces(const tmac_cache *cache, tmac_cache_piece *pieces)
+static void find_pieces(tmac_cache *cache, tmac_pool *pool)
 {
     uint32_t count = 0, next = 0;
-    const entry *entries = check_file(cache, &count);
-    for (uint32_t i = 0; i < cache->count && entries; i++)
+    const tmac_cache_entry *entries = tmac_cache_read(cache, &cache->map, &count);
+    atomic_ullong *sums = calloc(cache->count + (size_t)1, sizeof *sums);
+    uint64_t *wanted = calloc(cache->count + (size_t)1, sizeof *wanted);
+    for (uint32_t i = 0; i < cache->count && entries && sums && wanted; i++) {
+        const tmac_cache_entry want = tmac_cache_describe(&cache->pieces[i]);
         for (uint32_t tried = 0; tried < count; tried++) {
-            const entry *e = &entries[(next + tried) % count];
-            if (memcmp(e, &cache->entries[i], offsetof(entry, offset)) != 0 ||
-                e->bytes != pieces[i].bytes)
-                continue;
-            pieces[i].found = cache->map.data + e->offset;
+            const tmac_cache_entry *entry = &entries[(next + tried) % count];
+            if (!tmac_cache_same(entry, &want)) continue;
+            cache->pieces[i].found = cache->map.data + entry->offset;
+            wanted[i] = entry->checksum;
             next = (next + tried + 1) % count;
             break;
         }
-}
-
-static void open_file(tmac_cache *cache)
-{
-    struct stat facts;
-    if (tmac_map_open(cache->path, &cache->map).code != TMAC_OK) return;
-    if (stat(cache->path, &facts) != 0 || facts.st_uid != geteuid())
-        tmac_map_close(&cache->map); // somebody else's
-    else
+    }
+    if (entries && sums && wanted) {
+        tmac_pool_run(pool, verify_phase, &(verification){cache->pieces, cache->count, sums});
+        for (uint32_t i = 0; i < cache->count; i++)
+            if (cache->pieces[i].found && atomic_load(&sums[i]) != wanted[i]) {
+                cache->pieces[i].found = NULL;
+                cache->damaged = true;
+            }
         utimensat(AT_FDCWD, cache->path, NULL, 0); // used now: evicted last
+    }
+    free(sums);
+    free(wanted);
 }
 
-tmac_cache *tmac_cache_open(const char *directory, uint64_t limit, const tmac_source *source,
-                            tmac_cache_piece *pieces, uint32_t count)
+tmac_cache *tmac_cache_open(const char *directory, uint64_t limit, tmac_pool *pool,
+                            const tmac_source *source, tmac_cache_piece *pieces, uint32_t count)
 {
     tmac_cache *cache = calloc(1, sizeof *cache);
     if (!cache) return NULL;
     cache->count = count;
     cache->limit = limit ? limit : DEFAULT_LIMIT;
+    atomic_init(&cache->deadline, UINT64_MAX);
     cache->pieces = calloc(count + (size_t)1, sizeof *cache->pieces);
-    cache->entries = calloc(count + (size_t)1, sizeof *cache->entries);
-    if (cache->pieces && cache->entries) {
-        memcpy(cache->pieces, pieces, count * sizeof *pieces);
-        if (strlen(directory) < PATH_BYTES && make_key(cache, source)) {
-            char hex[TMAC_HASH_HEX];
-            tmac_hash_hex(cache->key, hex);
-            snprintf(cache->directory, sizeof cache->directory, "%s", directory);
-            snprintf(cache->path, sizeof cache->path, "%s/%.32s%s", directory, hex, SUFFIX);
-            describe_pieces(cache);
-            open_file(cache);
-            find_pieces(cache, pieces);
-        }
-        return cache;
+    if (!cache->pieces) {
+        tmac_cache_close(cache);
+        return NULL;
     }
-    tmac_cache_close(cache);
-    return NULL;
+    memcpy(cache->pieces, pieces, count * sizeof *pieces);
+    if (strlen(directory) < TMAC_CACHE_PATH && make_key(cache, source)) {
+        char hex[TMAC_HASH_HEX];
+        tmac_hash_hex(cache->key, hex);
+        snprintf(cache->directory, sizeof cache->directory, "%s", directory);
+        snprintf(cache->path, sizeof cache->path, "%s/%.32s%s", directory, hex, TMAC_CACHE_SUFFIX);
+        find_pieces(cache, pool);
+        for (uint32_t i = 0; i < count; i++)
+            pieces[i].found = cache->pieces[i].found;
+    }
+    return cache;
 }
 
 // ----------------------------------------------------------------------------------------------------------- moving
 
 static void point(const tmac_cache_piece *piece, const uint8_t *at)
 {
-    if (piece->layout)
-        piece->linear->tiles = at;
-    else
-        piece->linear->weights = at;
+    memcpy(piece->pointer, &at, sizeof at);
 }
 
 static void *move_main(void *argument)
@@ -283,10 +270,12 @@ static void *move_main(void *argument)
     tmac_cache *cache = argument;
     for (uint32_t i = 0; i < cache->count; i++) {
         const tmac_cache_piece *piece = &cache->pieces[i];
-        for (size_t at = 0; at < piece->bytes; at += COPY_PART) {
-            if (atomic_load_explicit(&cache->stop, memory_order_relaxed)) return NULL;
-            const size_t part = piece->bytes - at < COPY_PART ? piece->bytes - at : COPY_PART;
-            memcpy(piece->home + at, piece->found + at, part);
+        for (size_t at = 0; at < piece->bytes; at += TMAC_CACHE_PART) {
+            if (tmac_now_ns() > atomic_load_explicit(&cache->deadline, memory_order_relaxed))
+                return NULL;
+            const size_t left = piece->bytes - at;
+            memcpy(piece->home + at, piece->found + at,
+                   left < TMAC_CACHE_PART ? left : TMAC_CACHE_PART);
         }
         madvise((void *)piece->found, piece->bytes, MADV_DONTNEED);
         atomic_store_explicit(&cache->arrived, i + 1, memory_order_release);
@@ -294,11 +283,10 @@ static void *move_main(void *argument)
     return NULL;
 }
 
-void tmac_cache_move(tmac_cache *cache, const tmac_cache_piece *pieces)
+void tmac_cache_move(tmac_cache *cache)
 {
-    memcpy(cache->pieces, pieces, cache->count * sizeof *pieces);
     for (uint32_t i = 0; i < cache->count; i++)
-        point(&pieces[i], pieces[i].found);
+        point(&cache->pieces[i], cache->pieces[i].found);
     // Without a thread the model stays on the mapping, which is slower and as right.
     cache->running = pthread_create(&cache->thread, NULL, move_main, cache) == 0;
 }
@@ -316,118 +304,23 @@ bool tmac_cache_settle(tmac_cache *cache)
     return false;
 }
 
-// ---------------------------------------------------------------------------------------------------------- writing
-
-// Makes the folder and those above it.
-static bool make_directory(const char *path)
+void tmac_cache_write(tmac_cache *cache)
 {
-    char part[PATH_BYTES];
-    snprintf(part, sizeof part, "%s", path);
-    for (char *slash = part + 1; (slash = strchr(slash, '/')); slash++) {
-        *slash = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
-            return false;
-        *slash = '/';
-    }
-    return mkdir(part, 0700) == 0 || errno == EEXIST;
-}
-
-typedef struct cached_file {
-    struct timespec used;
-    uint64_t bytes;
-    char name[256];
-} cached_file;
-
-static int by_age(const void *a, const void *b)
-{
-    const struct timespec *x = &((const cached_file *)a)->used;
-    const struct timespec *y = &((const cached_file *)b)->used;
-    if (x->tv_sec != y->tv_sec) return (x->tv_sec > y->tv_sec) - (x->tv_sec < y->tv_sec);
-    return (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
-}
-
-// Removes files, the least recently used first, until the folder holds `room` bytes less than its limit; and what
-// writers that died left behind.
-static void evict(const tmac_cache *cache, uint64_t room)
-{
-    DIR *directory = opendir(cache->directory);
-    if (!directory) return;
-    const int folder = dirfd(directory);
-    cached_file *files = NULL;
-    size_t count = 0, space = 0;
-    uint64_t total = room;
-    const struct dirent *item;
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this thread's own
-    while ((item = readdir(directory))) {
-        struct stat facts;
-        const char *suffix = strstr(item->d_name, SUFFIX);
-        if (!suffix || fstatat(folder, item->d_name, &facts, AT_SYMLINK_NOFOLLOW) != 0) continue;
-        if (suffix[sizeof SUFFIX - 1] != '\0') { // a temporary name
-            if (facts.st_mtim.tv_sec + STALE_SECONDS < time(NULL))
-                unlinkat(folder, item->d_name, 0);
-            continue;
-        }
-        if (count == space) {
-            cached_file *more = realloc(files, (space += 64) * sizeof *files);
-            if (!more) break;
-            files = more;
-        }
-        files[count] = (cached_file){.used = facts.st_mtim, .bytes = (uint64_t)facts.st_size};
-        snprintf(files[count].name, sizeof files[count].name, "%s", item->d_name);
-        total += files[count++].bytes;
-    }
-    if (files) qsort(files, count, sizeof *files, by_age);
-    for (size_t i = 0; i < count && total > cache->limit; i++)
-        if (unlinkat(folder, files[i].name, 0) == 0) total -= files[i].bytes;
-    free(files);
-    closedir(directory);
-}
-
-static void *write_main(void *argument)
-{
-    tmac_cache *cache = argument;
-    header head = {.version = VERSION, .byte_order = BYTE_ORDER_MARK, .entries = cache->count};
-    memcpy(head.magic, MAGIC, sizeof MAGIC);
-    memcpy(head.key, cache->key, sizeof head.key);
-    uint64_t end = sizeof head + cache->count * sizeof(entry);
-    for (uint32_t i = 0; i < cache->count; i++) {
-        cache->entries[i].offset = tmac_round_up((size_t)end, PAGE);
-        end = cache->entries[i].offset + cache->entries[i].bytes;
-    }
-    head.file_bytes = end;
-    hash_index(head, cache->entries, head.hash);
-    if (end > cache->limit || !make_directory(cache->directory)) return NULL;
-    unlink(cache->path); // it does not count against the room that evict makes
-    evict(cache, end);
-    tmac_output output;
-    if (tmac_output_open(cache->path, &output).code != TMAC_OK) return NULL;
-    fchmod(fileno(output.stream), 0600);
-    tmac_output_write(&output, &head, sizeof head);
-    tmac_output_write(&output, cache->entries, cache->count * sizeof *cache->entries);
-    for (uint32_t i = 0; i < cache->count; i++) {
-        tmac_output_pad(&output, PAGE);
-        tmac_output_write(&output, cache->pieces[i].home, cache->pieces[i].bytes);
-    }
-    (void)tmac_output_commit(&output); // a full disk leaves nothing behind, and packing still works
-    return NULL;
-}
-
-void tmac_cache_write(tmac_cache *cache, const tmac_cache_piece *pieces)
-{
-    memcpy(cache->pieces, pieces, cache->count * sizeof *pieces);
     cache->settled = cache->count; // all at home
     tmac_map_close(&cache->map);
     if (cache->count && cache->directory[0])
-        cache->running = pthread_create(&cache->thread, NULL, write_main, cache) == 0;
+        cache->running = pthread_create(&cache->thread, NULL, tmac_cache_write_main, cache) == 0;
 }
 
 void tmac_cache_close(tmac_cache *cache)
 {
     if (!cache) return;
-    atomic_store(&cache->stop, true);
-    if (cache->running) pthread_join(cache->thread, NULL);
+    if (cache->running) {
+        const bool moving = cache->settled < cache->count;
+        atomic_store(&cache->deadline, moving ? 0 : tmac_now_ns() + LAST_WAIT_NS);
+        pthread_join(cache->thread, NULL);
+    }
     tmac_map_close(&cache->map);
     free(cache->pieces);
-    free(cache->entries);
     free(cache);
 }

@@ -1,12 +1,9 @@
 // The last step of a token: logits = head . vector, with the head as stored or as integers (runtime/head.h).
 //
-// Integer heads are made at start, on all workers, tile by tile from the stored rows; the stored head is then not read
-// again, except by screening (head_screen.c), which needs both. Whatever the kind, a row's logit depends on that row and
+// Integer heads are made at the first start, on all workers, tile by tile from the stored rows, and kept in the cache
+// file with the other packed weights (pack.c, cache.c); the stored head is then not read again, except by screening (head_screen.c), which needs both. Whatever the kind, a row's logit depends on that row and
 // the vector alone, so how rows are dealt to workers changes no bit.
 #include "runtime/head.h"
-
-#include <stdatomic.h>
-#include <string.h>
 
 #include "runtime/model_private.h"
 
@@ -22,6 +19,12 @@ tmac_head_shape tmac_head_shape_of(uint32_t rows, uint32_t columns, uint32_t bit
     return shape;
 }
 
+void tmac_head_shape_add_losses(tmac_head_shape *shape)
+{
+    shape->loss_offset = shape->tile_bytes;
+    shape->tile_bytes += TMAC_HEAD_ROWS * sizeof(tmac_head_loss); // two cache lines
+}
+
 const tmac_head_kernels *tmac_head_kernels_for(tmac_isa_set isa)
 {
 #if defined __x86_64__
@@ -34,55 +37,18 @@ const tmac_head_kernels *tmac_head_kernels_for(tmac_isa_set isa)
 
 // ---------------------------------------------------------------------------------------------------------- making
 
-typedef struct make_task {
-    tmac_head *head;
-    const tmac_matrix *matrix;
-    float *rows; // [workers][16][columns]
-    atomic_bool broken;
-} make_task;
-
-static void make_phase(void *argument, uint32_t worker, uint32_t workers)
+bool tmac_head_pack(const tmac_head *head, const tmac_matrix *matrix, uint32_t tile, float *rows,
+                    uint8_t *to)
 {
-    make_task *task = argument;
-    tmac_head *head = task->head;
     const tmac_head_shape *shape = &head->shape;
-    float *rows = task->rows + (size_t)worker * TMAC_HEAD_ROWS * shape->columns;
-    uint64_t begin, end;
-    tmac_share(tmac_head_tiles(shape), worker, workers, &begin, &end);
-    for (uint64_t tile = begin; tile < end; tile++) {
-        uint32_t first = (uint32_t)tile * TMAC_HEAD_ROWS;
-        uint32_t count = shape->rows - first;
-        if (count > TMAC_HEAD_ROWS) count = TMAC_HEAD_ROWS;
-        task->matrix->read_float(task->matrix, first, count, rows);
-        tmac_head_loss *losses = head->losses ? head->losses + first : NULL;
-        if (!head->kernels->pack_tile(shape, rows, count, head->tiles + tile * shape->tile_bytes,
-                                      losses))
-            task->broken = true;
-    }
+    const uint32_t first = tile * TMAC_HEAD_ROWS;
+    uint32_t count = shape->rows - first;
+    if (count > TMAC_HEAD_ROWS) count = TMAC_HEAD_ROWS;
+    matrix->read_float(matrix, first, count, rows);
+    return head->kernels->pack_tile(shape, rows, count, to, tmac_head_losses(shape, to));
 }
 
-static tmac_status make_tiles(tmac_model *model)
-{
-    tmac_head *head = &model->head;
-    const tmac_head_shape *shape = &head->shape;
-    uint32_t workers = tmac_pool_threads(model->pool);
-    tmac_pages buffers;
-    TMAC_TRY(tmac_pages_map((size_t)workers * TMAC_HEAD_ROWS * shape->columns * sizeof(float),
-                            &buffers));
-    make_task task = {.head = head, .matrix = &model->source->head, .rows = buffers.data};
-    tmac_pool_run(model->pool, make_phase, &task);
-    tmac_pages_unmap(&buffers);
-    if (task.broken)
-        return tmac_fail(TMAC_BAD_FILE,
-                         "%s: weights that are not finite cannot be rounded to %u bits; only "
-                         "--head stored runs this model",
-                         task.matrix->name, shape->bits);
-    for (uint32_t r = 0; head->losses && r < shape->rows; r++)
-        if (head->losses[r].norm > head->largest_norm) head->largest_norm = head->losses[r].norm;
-    return tmac_ok();
-}
-
-tmac_status tmac_head_make(tmac_model *model, tmac_isa_set isa)
+tmac_status tmac_head_plan(tmac_model *model, tmac_isa_set isa)
 {
     static const uint32_t BITS[] = {[TMAC_HEAD_Q8] = 8,
                                     [TMAC_HEAD_Q6] = 6,
@@ -97,39 +63,44 @@ tmac_status tmac_head_make(tmac_model *model, tmac_isa_set isa)
                          "stored",
                          source->dim, TMAC_HEAD_COLUMNS_MAX);
     head->shape = tmac_head_shape_of(source->vocab, source->dim, BITS[head->kind]);
+    if (head->kind == TMAC_HEAD_SCREENED) tmac_head_shape_add_losses(&head->shape);
     head->kernels = tmac_head_kernels_for(isa);
+    return tmac_ok();
+}
+
+tmac_status tmac_head_make_workspace(tmac_model *model)
+{
+    tmac_head *head = &model->head;
+    if (head->kind == TMAC_HEAD_STORED) return tmac_ok();
+    const tmac_source *source = model->source;
     const bool screened = head->kind == TMAC_HEAD_SCREENED;
-    const size_t tiles = tmac_head_tiles(&head->shape), workers = tmac_pool_threads(model->pool);
+    const size_t workers = tmac_pool_threads(model->pool);
     // Screening reads a vector as two, TMAC_SCREEN_TOKENS vectors at a time.
     size_t vectors = screened ? 2 * TMAC_SCREEN_TOKENS : model->batch_capacity;
-    // A dimension is at most TMAC_HEAD_COLUMNS_MAX, a vocabulary below 2^32: no product but the first can overflow.
-    size_t bytes;
-    if (!tmac_size_multiply(tiles, head->shape.tile_bytes, &bytes))
-        return tmac_fail(TMAC_OUT_OF_MEMORY, "the head does not fit the address space");
+    // A dimension is at most TMAC_HEAD_COLUMNS_MAX, a vocabulary below 2^32: no product can overflow.
     const size_t code_bytes = vectors * tmac_head_padded(&head->shape);
     const size_t correction_bytes = vectors * head->shape.groups * sizeof(int32_t);
-    const size_t loss_bytes = screened ? tiles * TMAC_HEAD_ROWS * sizeof(tmac_head_loss) : 0;
     const size_t survivor_bytes = screened ? (size_t)source->vocab * sizeof(uint32_t) : 0;
     const size_t best_bytes =
         screened ? workers * TMAC_SCREEN_TOKENS * TMAC_SCREEN_TOP * sizeof(double) : 0;
     const size_t row_bytes = screened ? workers * vectors * TMAC_FLOAT_ROWS * sizeof(float) : 0;
-    TMAC_TRY(tmac_arena_new(bytes + code_bytes + correction_bytes + vectors * sizeof(float) +
-                                loss_bytes + survivor_bytes + best_bytes + row_bytes +
-                                workers * sizeof(uint32_t) + (size_t)9 * 64,
+    TMAC_TRY(tmac_arena_new(code_bytes + correction_bytes + vectors * sizeof(float) +
+                                survivor_bytes + best_bytes + row_bytes +
+                                workers * sizeof(uint32_t) + (size_t)7 * 64,
                             &head->memory));
-    head->tiles = tmac_arena_take(&head->memory, bytes);
     head->codes = tmac_arena_take(&head->memory, code_bytes);
     head->corrections = tmac_arena_take(&head->memory, correction_bytes);
     head->scales = tmac_arena_take(&head->memory, vectors * sizeof(float));
-    if (screened) {
-        head->losses = tmac_arena_take(&head->memory, loss_bytes);
-        head->survivors = tmac_arena_take(&head->memory, survivor_bytes);
-        head->best = tmac_arena_take(&head->memory, best_bytes);
-        head->rows = tmac_arena_take(&head->memory, row_bytes);
-        head->survivor_count = tmac_arena_take(&head->memory, workers * sizeof(uint32_t));
+    if (!screened) return tmac_ok();
+    head->survivors = tmac_arena_take(&head->memory, survivor_bytes);
+    head->best = tmac_arena_take(&head->memory, best_bytes);
+    head->rows = tmac_arena_take(&head->memory, row_bytes);
+    head->survivor_count = tmac_arena_take(&head->memory, workers * sizeof(uint32_t));
+    for (uint32_t r = 0; r < source->vocab; r++) {
+        const float norm = tmac_head_loss_of(head, r)->norm;
+        if (norm > head->largest_norm) head->largest_norm = norm;
     }
-    model->profile.head_bytes = bytes;
-    return make_tiles(model);
+    return tmac_ok();
 }
 
 void tmac_head_free(tmac_head *head)

@@ -1,6 +1,6 @@
 // Integer heads: the language-model head requantized to 4, 6 or 8 bits a weight, multiplied by int8 activations.
 //
-// A head is an array of tiles. A tile holds 16 rows: all codes first, then the scales.
+// A head is an array of tiles. A tile holds 16 rows: all codes first, then the scales, then perhaps losses.
 //
 //   codes   blocks of 16 columns, ascending; the last scale group is padded to whole blocks with weights of zero. A
 //           block is four sets of four columns; a set is 16 rows x 4 columns, the bytes of row r at 4r .. 4r + 3, which
@@ -10,6 +10,7 @@
 //                     set s at bits 2s and 2s + 1
 //             4 bits  two: sets 0 and 1 as low and high nibbles, then sets 2 and 3
 //   scales  [group][16 rows], bf16: the range of a float, and no loss, because codes are made for the rounded scale
+//   losses  [16 rows], of heads that screen only: what rounding did to a row
 //
 // Bits per weight with their scales: 8 + 16 / columns (one scale a row), 6.25 and 4.25 (one for every 64 columns).
 //
@@ -38,10 +39,14 @@ typedef struct tmac_head_shape {
     uint32_t group;  // columns that share a scale, a multiple of TMAC_HEAD_BLOCK
     uint32_t groups; // of a row
     size_t tile_bytes;
+    size_t loss_offset; // of the losses in a tile; 0: it has none
 } tmac_head_shape;
 
 // columns <= TMAC_HEAD_COLUMNS_MAX.
 tmac_head_shape tmac_head_shape_of(uint32_t rows, uint32_t columns, uint32_t bits);
+
+// Makes room for losses behind the scales of each tile.
+void tmac_head_shape_add_losses(tmac_head_shape *shape);
 
 static inline uint32_t tmac_head_tiles(const tmac_head_shape *shape)
 {
@@ -72,6 +77,12 @@ typedef struct tmac_head_loss {
     float error; // of weights - rounded weights
     float norm;  // of the weights and of the rounded weights
 } tmac_head_loss;
+
+// Those of a tile; NULL when it has none.
+static inline tmac_head_loss *tmac_head_losses(const tmac_head_shape *shape, uint8_t *tile)
+{
+    return shape->loss_offset ? (tmac_head_loss *)(void *)(tile + shape->loss_offset) : NULL;
+}
 
 typedef struct tmac_head_kernels {
     tmac_isa isa;

@@ -148,7 +148,7 @@ static void score_phase(void *argument, uint32_t worker, uint32_t workers)
             double *best = best_of(task, worker, t);
             for (uint32_t r = 0; r < count; r++) {
                 score[r] = large[r] + small[r];
-                const double bound = bound_of(&task->reach[t], &head->losses[row + r]);
+                const double bound = bound_of(&task->reach[t], tmac_head_loss_of(head, row + r));
                 keep(best, task->top, (double)score[r] - bound);
             }
         }
@@ -166,7 +166,7 @@ static void choose_phase(void *argument, uint32_t worker, uint32_t workers)
     tmac_share(vocab, worker, workers, &begin, &end);
     uint32_t count = 0;
     for (uint32_t row = (uint32_t)begin; row < end; row++) {
-        const double bound = bound_of(&task->reach[task->token], &head->losses[row]);
+        const double bound = bound_of(&task->reach[task->token], tmac_head_loss_of(head, row));
         if ((double)score[row] + bound < task->threshold)
             score[row] = -INFINITY;
         else

@@ -187,8 +187,9 @@ static tmac_status build(tmac_model *model, const tmac_model_options *options)
         model->layers[l].ffn_norm = source->layers[l].ffn_norm;
         model->layers[l].ffn_sub_norm = source->layers[l].ffn_sub_norm;
     }
+    TMAC_TRY(tmac_head_plan(model, isa));
     TMAC_TRY(tmac_model_pack(model, tmac_source_residency(source), options));
-    return tmac_head_make(model, isa);
+    return tmac_head_make_workspace(model);
 }
 
 tmac_status tmac_model_new(const tmac_source *source, const tmac_model_options *options,

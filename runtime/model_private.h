@@ -71,8 +71,7 @@ typedef struct tmac_head {
     int32_t *corrections; // [vectors][groups]
     float *scales;        // [vectors]
     // Screened:
-    tmac_head_loss *losses;   // [rows]
-    float largest_norm;       // of them
+    float largest_norm;       // of all rows
     uint32_t *survivors;      // [rows]
     uint32_t *survivor_count; // [workers]
     double *best;             // [workers][TMAC_SCREEN_TOKENS][TMAC_SCREEN_TOP]
@@ -169,9 +168,21 @@ static inline bool tmac_head_keeps_stored(tmac_head_kind kind)
     return kind == TMAC_HEAD_STORED || kind == TMAC_HEAD_SCREENED;
 }
 
-// Makes the integer head that model->head.kind asks for; nothing for the stored one.
-tmac_status tmac_head_make(tmac_model *model, tmac_isa_set isa);
+// For the integer head that model->head.kind asks for; all three do nothing for the stored one. Before packing: its
+// shape. While packing: one tile from the rows of the stored head; rows: room for 16; false when a weight is not finite.
+// After packing: what multiplying with it needs.
+tmac_status tmac_head_plan(tmac_model *model, tmac_isa_set isa);
+bool tmac_head_pack(const tmac_head *head, const tmac_matrix *matrix, uint32_t tile, float *rows,
+                    uint8_t *to);
+tmac_status tmac_head_make_workspace(tmac_model *model);
 void tmac_head_free(tmac_head *head);
+
+// What rounding did to a row of a screened head.
+static inline const tmac_head_loss *tmac_head_loss_of(const tmac_head *head, uint32_t row)
+{
+    uint8_t *tile = head->tiles + row / TMAC_HEAD_ROWS * head->shape.tile_bytes;
+    return &tmac_head_losses(&head->shape, tile)[row % TMAC_HEAD_ROWS];
+}
 
 // Logits of the vectors [0, tokens) of model->normed; `top` as in tmac_decode_top.
 void tmac_head_run(tmac_model *model, uint32_t tokens, uint32_t top);

@@ -3,6 +3,7 @@
 // All tiles of all layers lie in one arena of huge pages, in the order in which a token reads them. Packing is done
 // tile by tile on all workers, each with one tile's rows unpacked at a time, so a model never exists unpacked.
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,7 @@
 
 #include "base/host.h"
 #include "runtime/cache.h"
-#include "runtime/model_private.h"
+#include "runtime/pack.h"
 
 // The matrices of one step, in order.
 typedef struct step_matrices {
@@ -157,22 +158,14 @@ uint32_t tmac_model_set_calls(const tmac_source *source, const tmac_input_set *s
 
 // ------------------------------------------------------------------------------------------------------- packing
 
-// One matrix waiting to be packed or converted: units are tiles of an integer matrix, rows of a float one.
-typedef struct pack_job {
-    const tmac_matrix *matrix;
-    tmac_linear *linear;
-    const tmac_layout *layout; // NULL: a float matrix to be copied as f32
-    size_t unit_bytes;
-    uint64_t first_unit, units;
-    const uint8_t *found; // packed already, in the cache; NULL: to be packed
-} pack_job;
-
 typedef struct pack_jobs {
-    pack_job *list;
+    tmac_model *model;
+    tmac_pack_job *list;
     uint32_t count;
-    uint64_t units;
-    size_t bytes;  // of the arena
-    int8_t **rows; // one buffer per worker
+    size_t bytes;       // of the arena
+    size_t scratch;     // bytes that a worker needs
+    uint8_t **buffer;   // one per worker
+    atomic_bool broken; // weights that the head cannot round
 } pack_jobs;
 
 static const tmac_resolved *find_resolved(const tmac_model *model, const tmac_input_set *set)
@@ -182,16 +175,28 @@ static const tmac_resolved *find_resolved(const tmac_model *model, const tmac_in
     return NULL;
 }
 
+static tmac_status add_units(pack_jobs *jobs, tmac_pack_job job)
+{
+    size_t bytes;
+    if (!tmac_size_multiply(job.unit_bytes, (size_t)job.units, &bytes) ||
+        !tmac_size_add(bytes, 64 + jobs->bytes, &jobs->bytes))
+        return tmac_fail(TMAC_OUT_OF_MEMORY, "%s: too large for this machine", job.matrix->name);
+    if (job.scratch > jobs->scratch) jobs->scratch = job.scratch;
+    jobs->list[jobs->count++] = job;
+    return tmac_ok();
+}
+
 static tmac_status add_job(pack_jobs *jobs, const tmac_matrix *matrix, tmac_linear *linear,
                            const tmac_layout *layout)
 {
     *linear =
         (tmac_linear){.rows = matrix->rows, .columns = matrix->columns, .number = matrix->number};
-    pack_job job = {.matrix = matrix, .linear = linear, .layout = layout};
+    tmac_pack_job job = {.matrix = matrix, .linear = linear, .layout = layout};
     if (layout) {
         tmac_shape shape = {matrix->rows, matrix->columns, matrix->group};
         job.unit_bytes = layout->tile_bytes(&shape);
         job.units = linear->tile_count = tmac_layout_tiles(layout, matrix->rows);
+        job.scratch = (size_t)layout->row_tile * matrix->columns;
         linear->scales = matrix->scales;
         if (matrix->scale_count > 1) linear->scales_per_row = tmac_shape_groups(&shape);
         if (job.unit_bytes == 0)
@@ -205,14 +210,21 @@ static tmac_status add_job(pack_jobs *jobs, const tmac_matrix *matrix, tmac_line
         job.unit_bytes = (size_t)matrix->columns * sizeof(float);
         job.units = matrix->rows;
     }
-    size_t bytes;
-    if (!tmac_size_multiply(job.unit_bytes, (size_t)job.units, &bytes) ||
-        !tmac_size_add(bytes, 64 + jobs->bytes, &jobs->bytes))
-        return tmac_fail(TMAC_OUT_OF_MEMORY, "%s: too large for this machine", matrix->name);
-    job.first_unit = jobs->units;
-    jobs->units += job.units;
-    jobs->list[jobs->count++] = job;
-    return tmac_ok();
+    return add_units(jobs, job);
+}
+
+// The stored head where it is read, the integer one where there is one.
+static tmac_status add_head(pack_jobs *jobs)
+{
+    tmac_head *head = &jobs->model->head;
+    const tmac_matrix *matrix = &jobs->model->source->head;
+    if (tmac_head_keeps_stored(head->kind)) TMAC_TRY(add_job(jobs, matrix, &head->stored, NULL));
+    if (head->kind == TMAC_HEAD_STORED) return tmac_ok();
+    return add_units(jobs,
+                     (tmac_pack_job){.matrix = matrix,
+                                     .unit_bytes = head->shape.tile_bytes,
+                                     .units = tmac_head_tiles(&head->shape),
+                                     .scratch = TMAC_HEAD_ROWS * matrix->columns * sizeof(float)});
 }
 
 static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
@@ -249,79 +261,62 @@ static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
     return tmac_ok();
 }
 
-static void pack_unit(const pack_job *job, uint64_t unit, int8_t *rows)
+static void pack_unit(pack_jobs *jobs, const tmac_pack_job *job, uint32_t unit, void *buffer)
 {
     const tmac_matrix *matrix = job->matrix;
+    uint8_t *to = job->home + unit * job->unit_bytes;
     if (job->found) {
-        const void *to = job->layout ? (const void *)job->linear->tiles : job->linear->weights;
-        memcpy((uint8_t *)to + unit * job->unit_bytes, job->found + unit * job->unit_bytes,
-               job->unit_bytes);
-        return;
+        memcpy(to, job->found + unit * job->unit_bytes, job->unit_bytes);
+    } else if (!job->linear) {
+        if (!tmac_head_pack(&jobs->model->head, matrix, unit, buffer, to)) jobs->broken = true;
+    } else if (!job->layout) {
+        matrix->read_float(matrix, unit, 1, (void *)to);
+    } else {
+        tmac_shape shape = {matrix->rows, matrix->columns, matrix->group};
+        uint32_t first = unit * job->layout->row_tile;
+        uint32_t count = matrix->rows - first;
+        if (count > job->layout->row_tile) count = job->layout->row_tile;
+        matrix->read_codes(matrix, first, count, buffer);
+        job->layout->pack_tile(&shape, buffer, count, to);
     }
-    if (!job->layout) {
-        float *to = (float *)job->linear->weights + (size_t)unit * matrix->columns;
-        matrix->read_float(matrix, (uint32_t)unit, 1, to);
-        return;
-    }
-    tmac_shape shape = {matrix->rows, matrix->columns, matrix->group};
-    uint32_t first = (uint32_t)unit * job->layout->row_tile;
-    uint32_t count = matrix->rows - first;
-    if (count > job->layout->row_tile) count = job->layout->row_tile;
-    matrix->read_codes(matrix, first, count, rows);
-    uint8_t *tile = (uint8_t *)job->linear->tiles + (size_t)unit * job->unit_bytes;
-    job->layout->pack_tile(&shape, rows, count, tile);
 }
 
+// Every worker takes its share of every matrix, because a unit of one costs many times what a unit of another does.
 static void pack_phase(void *argument, uint32_t worker, uint32_t workers)
 {
     pack_jobs *jobs = argument;
-    uint64_t begin, end;
-    tmac_share(jobs->units, worker, workers, &begin, &end);
     for (uint32_t i = 0; i < jobs->count; i++) {
-        const pack_job *job = &jobs->list[i];
-        uint64_t from = begin > job->first_unit ? begin - job->first_unit : 0;
-        uint64_t to = end > job->first_unit ? end - job->first_unit : 0;
-        for (uint64_t unit = from; unit < to && unit < job->units; unit++)
-            pack_unit(job, unit, jobs->rows[worker]);
+        uint64_t begin, end;
+        tmac_share(jobs->list[i].units, worker, workers, &begin, &end);
+        for (uint64_t unit = begin; unit < end; unit++)
+            pack_unit(jobs, &jobs->list[i], (uint32_t)unit, jobs->buffer[worker]);
     }
 }
 
 // Packs or copies every unit on all workers.
-static tmac_status fill(const tmac_model *model, pack_jobs *jobs, size_t largest)
+static tmac_status fill(pack_jobs *jobs)
 {
-    uint32_t workers = tmac_pool_threads(model->pool);
+    tmac_model *model = jobs->model;
+    const uint32_t workers = tmac_pool_threads(model->pool);
+    const tmac_source *source = model->source;
+    bool ternary = false; // some have to be read
+    for (uint32_t i = 0; i < jobs->count; i++)
+        ternary |= jobs->list[i].layout && !jobs->list[i].found;
+    if (ternary && source->check_weights) TMAC_TRY(source->check_weights(source));
     tmac_arena buffers;
-    TMAC_TRY(
-        tmac_arena_new(workers * (tmac_round_up(largest, 64) + sizeof(int8_t *) + 64), &buffers));
-    jobs->rows = tmac_arena_take(&buffers, workers * sizeof *jobs->rows);
+    TMAC_TRY(tmac_arena_new(
+        workers * (tmac_round_up(jobs->scratch, 64) + sizeof *jobs->buffer + 64), &buffers));
+    jobs->buffer = tmac_arena_take(&buffers, workers * sizeof *jobs->buffer);
     for (uint32_t w = 0; w < workers; w++)
-        jobs->rows[w] = tmac_arena_take(&buffers, largest);
+        jobs->buffer[w] = tmac_arena_take(&buffers, jobs->scratch);
     tmac_pool_run(model->pool, pack_phase, jobs);
     tmac_arena_free(&buffers);
+    if (jobs->broken)
+        return tmac_fail(TMAC_BAD_FILE,
+                         "%s: weights that are not finite cannot be rounded to %u bits; only "
+                         "--head stored runs this model",
+                         source->head.name, model->head.shape.bits);
     return tmac_ok();
-}
-
-// Looks all jobs up in the cache. True when it has every one of them: the model then runs on the cache's file at once.
-static bool ask_cache(tmac_model *model, pack_jobs *jobs, const tmac_model_options *options,
-                      tmac_cache_piece *pieces)
-{
-    for (uint32_t i = 0; i < jobs->count; i++) {
-        const pack_job *job = &jobs->list[i];
-        const void *home = job->layout ? (const void *)job->linear->tiles : job->linear->weights;
-        pieces[i] = (tmac_cache_piece){.matrix = job->matrix,
-                                       .layout = job->layout,
-                                       .bytes = job->unit_bytes * (size_t)job->units,
-                                       .linear = job->linear,
-                                       .home = (uint8_t *)home};
-    }
-    model->cache =
-        tmac_cache_open(options->cache, options->cache_limit, model->source, pieces, jobs->count);
-    bool all = model->cache != NULL;
-    for (uint32_t i = 0; i < jobs->count; i++) {
-        jobs->list[i].found = pieces[i].found;
-        all &= pieces[i].found != NULL;
-    }
-    return all;
 }
 
 // The pages of the file that opening and packing brought in: what is read in place comes back by itself.
@@ -330,38 +325,32 @@ static void give_back(const tmac_map *map)
     if (map->data) madvise((void *)map->data, map->bytes, MADV_DONTNEED);
 }
 
-static tmac_status pack_all(tmac_model *model, pack_jobs *jobs, const tmac_model_options *options)
+static tmac_status pack_all(pack_jobs *jobs, const tmac_model_options *options)
 {
+    tmac_model *model = jobs->model;
     TMAC_TRY(tmac_arena_new(jobs->bytes, &model->weights));
-    size_t largest = 0;
     for (uint32_t i = 0; i < jobs->count; i++) {
-        pack_job *job = &jobs->list[i];
-        uint8_t *at = tmac_arena_take(&model->weights, job->unit_bytes * (size_t)job->units);
-        if (job->layout) {
-            job->linear->tiles = at;
-            size_t rows = (size_t)job->layout->row_tile * job->matrix->columns;
-            if (rows > largest) largest = rows;
-            model->profile.matrix_bytes += job->unit_bytes * job->units;
-        } else {
-            job->linear->weights = at;
-        }
+        tmac_pack_job *job = &jobs->list[i];
+        job->home = tmac_arena_take(&model->weights, tmac_pack_job_bytes(job));
+        if (!job->linear)
+            model->head.tiles = job->home;
+        else if (job->layout)
+            job->linear->tiles = job->home;
+        else
+            job->linear->weights = job->home;
+        if (job->layout) model->profile.matrix_bytes += tmac_pack_job_bytes(job);
     }
-    tmac_cache_piece *pieces = NULL;
-    if (options->cache && jobs->count) pieces = calloc(jobs->count, sizeof *pieces);
-    if (pieces && ask_cache(model, jobs, options, pieces)) {
+    if (tmac_pack_ask_cache(model, jobs->list, jobs->count, options)) {
         give_back(&model->source->map);
-        tmac_cache_move(model->cache, pieces);
-        free(pieces);
+        tmac_cache_move(model->cache);
         return tmac_ok();
     }
-    tmac_status status =
-        model->source->check_weights ? model->source->check_weights(model->source) : tmac_ok();
-    if (status.code == TMAC_OK) status = fill(model, jobs, largest);
+    tmac_status status = fill(jobs);
     give_back(&model->source->map);
-    if (status.code == TMAC_OK && model->cache) tmac_cache_write(model->cache, pieces);
-    free(pieces);
+    if (status.code == TMAC_OK && model->cache) tmac_cache_write(model->cache);
     return status;
 }
+
 static void count_float_bytes(const tmac_step *step, uint64_t *bytes)
 {
     for (uint32_t s = 0; s < step->sets; s++)
@@ -377,8 +366,8 @@ tmac_status tmac_model_pack(tmac_model *model, tmac_residency residency,
                             const tmac_model_options *options)
 {
     const tmac_source *source = model->source;
-    pack_jobs jobs = {0};
-    jobs.list = calloc((size_t)source->layer_count * 7 + 1, sizeof *jobs.list);
+    pack_jobs jobs = {.model = model};
+    jobs.list = calloc((size_t)source->layer_count * 7 + 2, sizeof *jobs.list);
     if (!jobs.list)
         return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for %u layers", source->layer_count);
     tmac_status status = tmac_ok();
@@ -388,10 +377,8 @@ tmac_status tmac_model_pack(tmac_model *model, tmac_residency residency,
         for (int s = 0; s < STEPS && status.code == TMAC_OK; s++)
             status = plan_step(model, &steps[s], residency, &jobs);
     }
-    const tmac_linear *head = &model->head.stored;
-    if (status.code == TMAC_OK && tmac_head_keeps_stored(model->head.kind))
-        status = add_job(&jobs, &source->head, &model->head.stored, NULL);
-    if (status.code == TMAC_OK) status = pack_all(model, &jobs, options);
+    if (status.code == TMAC_OK) status = add_head(&jobs);
+    if (status.code == TMAC_OK) status = pack_all(&jobs, options);
     free(jobs.list);
     if (status.code != TMAC_OK) return status;
 
@@ -402,7 +389,11 @@ tmac_status tmac_model_pack(tmac_model *model, tmac_residency residency,
         for (int s = 0; s < STEPS; s++)
             count_float_bytes(steps[s], &model->profile.matrix_bytes);
     }
+    const tmac_head *head = &model->head;
+    const tmac_linear *stored = &head->stored;
     model->profile.head_bytes =
-        (uint64_t)head->rows * head->columns * (head->number == TMAC_F32 ? 4 : 2);
+        head->kind == TMAC_HEAD_STORED
+            ? (uint64_t)stored->rows * stored->columns * (stored->number == TMAC_F32 ? 4 : 2)
+            : (uint64_t)tmac_head_tiles(&head->shape) * head->shape.tile_bytes;
     return tmac_ok();
 }

@@ -33,7 +33,7 @@ damage "an empty file" truncate -s 0 "$file"
 damage "half a header" truncate -s 100 "$file"
 damage "a longer file" truncate -s +1 "$file"
 damage "a foreign file" cp "$work/m.tm2" "$file"
-for at in 0 9 13 20 30 50 90 140 200 300; do damage "a damaged byte $at" poke "$at"; done
+for at in 0 9 13 20 30 50 90 140 200 300 8192 70000; do damage "a damaged byte $at" poke "$at"; done
 
 # Two models, each with a file; a changed one is not mistaken for the old.
 "$bin/tmac-synth" --shape dim=256,hidden=512,layers=3,heads=4,kv_heads=2,vocab=512,context=128 --seed 2 "$work/n.tm2" >/dev/null 2>&1
