@@ -1,6 +1,7 @@
 // One counter starts a phase and one ends it. The caller publishes the phase and its argument, then raises `started`;
 // workers see it rise, run, and lower `running`; the caller waits for zero. That is all of a phase when everybody is
-// awake: two cache lines move once each.
+// awake: two cache lines move once each. A barrier inside a phase needs one of the two moves: whoever arrives last
+// raises `rounds`, for which the others wait.
 //
 // Who waits first spins, then yields the processor between looks (so that more threads than processors still make
 // progress), then sleeps on a condition variable. A sleeper announces itself in `sleepers` before it looks at the
@@ -25,9 +26,11 @@ struct tmac_pool {
     tmac_phase phase;
     void *argument;
     _Alignas(64) atomic_uint running; // workers that have not finished the current phase
+    _Alignas(64) atomic_uint arrived; // workers that wait at the barrier of this round
+    _Alignas(64) atomic_uint rounds;  // barriers passed so far
     _Alignas(64) atomic_uint sleepers;
     pthread_mutex_t mutex;
-    pthread_cond_t moved; // started rose or running reached zero
+    pthread_cond_t moved; // started or rounds rose, or running reached zero
     bool stop;            // written before the last rise of `started`
     uint32_t threads;
     atomic_int spins; // none where threads outnumber processors: whoever is awaited needs this one
@@ -107,6 +110,20 @@ void tmac_pool_run(tmac_pool *pool, tmac_phase phase, void *argument)
     start_phase(pool);
     phase(argument, 0, pool->threads);
     wait_until(pool, &pool->running, 0, true);
+}
+
+void tmac_pool_barrier(tmac_pool *pool)
+{
+    if (pool->threads == 1) return;
+    // Cannot rise before this worker has arrived.
+    const unsigned round = atomic_load_explicit(&pool->rounds, memory_order_relaxed);
+    if (atomic_fetch_add(&pool->arrived, 1) + 1 < pool->threads) {
+        wait_until(pool, &pool->rounds, round, false);
+        return;
+    }
+    atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
+    atomic_fetch_add(&pool->rounds, 1);
+    wake_sleepers(pool);
 }
 
 // Ends and joins workers [1, count), then frees everything.

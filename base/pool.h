@@ -30,6 +30,10 @@ uint32_t tmac_pool_threads(const tmac_pool *pool);
 // every worker of the next phase.
 void tmac_pool_run(tmac_pool *pool, tmac_phase phase, void *argument);
 
+// Called by every worker inside a phase: returns when all have called it. What they wrote before is visible after. Half
+// the price of ending one phase and starting another.
+void tmac_pool_barrier(tmac_pool *pool);
+
 // The part [*begin, *end) of `count` items that worker `worker` of `workers` takes: contiguous, sizes differ by one.
 static inline void tmac_share(uint64_t count, uint32_t worker, uint32_t workers, uint64_t *begin,
                               uint64_t *end)

@@ -7,11 +7,14 @@
 //     x += W_down . sub_norm(act(W_gate . norm(x)) * (W_up . norm(x)))
 //   logits = head . norm(x)
 //
-// Each line is one or two phases on the pool. What a token computes depends on its own vector and on the cache up to its
-// position only, so its bits do not depend on the other items of the batch.
+// All layers are one phase on the pool, with a barrier wherever a worker needs what others have made. What a token
+// computes depends on its own vector and on the cache up to its position only, so its bits do not depend on the other
+// items of the batch.
 //
-// Phases over tokens deal whole tokens to workers. When there are fewer tokens than workers, every worker computes the
-// (small) vector itself, in its own scratch, and prepares its part of the shared tables: one barrier instead of two.
+// A single token's input of a step is made by every worker for itself, tables included: the vector is small, making it
+// twice takes no longer than making it once, and reading tables that another core has just written does. So a layer has
+// five barriers: after (q, k, v), attention, o, (gate, up) and down. Several tokens are dealt to workers whole; when
+// there are fewer tokens than workers, everybody computes their vectors and a part of the shared tables.
 #include <string.h>
 
 #include "base/clock.h"
@@ -22,18 +25,15 @@ typedef struct forward_pass {
     tmac_model *model;
     const tmac_batch_item *items;
     uint32_t tokens;
-    uint32_t layer;
-
-    // prepare_phase: what the step's input is made of
-    const tmac_step *step;
-    const float *input;    // [tokens][input_width]
-    const float *input_up; // not NULL: the input is act(input) * input_up
-    uint32_t input_width;
-    const float *norm; // NULL: none
-    float epsilon;
-
-    uint64_t clock; // when the part being timed began
+    uint64_t clock; // when the part being timed began; of worker 0
 } forward_pass;
+
+// One worker in it.
+typedef struct hand {
+    forward_pass *pass;
+    tmac_model *model;
+    uint32_t worker, workers;
+} hand;
 
 static void account(forward_pass *pass, tmac_part part)
 {
@@ -42,183 +42,133 @@ static void account(forward_pass *pass, tmac_part part)
     pass->clock = now;
 }
 
+static void account_hand(const hand *h, tmac_part part)
+{
+    if (h->worker == 0) account(h->pass, part);
+}
+
 // ---------------------------------------------------------------------------------------------- input of a step
 
-static void prepare_token(const forward_pass *pass, uint32_t token, uint32_t worker, uint32_t part,
-                          uint32_t parts)
+// What the input of a step is made of.
+typedef struct ingredients {
+    const float *from; // [tokens][width]
+    const float *up;   // not NULL: the input is act(from) * up
+    uint32_t width;
+    const float *norm; // NULL: none
+} ingredients;
+
+// One token's input as floats: in `to`, or where it came from when there is nothing to do.
+static const float *make_vector(const tmac_model *model, const ingredients *in, uint32_t token,
+                                float *to)
 {
-    tmac_model *model = pass->model;
     const tmac_floats *floats = model->floats;
-    uint32_t width = pass->input_width;
-    const float *from = pass->input + (size_t)token * width;
-    float *to =
-        part == 0 ? model->normed + (size_t)token * model->widest : model->scratch[worker].values;
-    if (pass->input_up) {
-        const float *up = pass->input_up + (size_t)token * width;
+    const float *from = in->from + (size_t)token * in->width;
+    if (in->up) {
+        const float *up = in->up + (size_t)token * in->width;
         if (model->source->activation == TMAC_RELU2)
-            floats->relu2_multiply(from, up, width, to);
+            floats->relu2_multiply(from, up, in->width, to);
         else
-            floats->silu_multiply(from, up, width, to);
+            floats->silu_multiply(from, up, in->width, to);
         from = to;
     }
-    if (pass->norm)
-        floats->rms_norm(from, pass->norm, width, pass->epsilon, to);
-    else if (from != to)
-        memcpy(to, from, width * sizeof *to);
-    tmac_step_prepare(model, pass->step, pass->tokens, token, to, worker, part, parts);
+    if (!in->norm) return from;
+    floats->rms_norm(from, in->norm, in->width, model->source->norm_epsilon, to);
+    return to;
 }
 
-static void prepare_phase(void *argument, uint32_t worker, uint32_t workers)
+// Token `token` of a shared input, or part `part` of it.
+static void prepare_shared(const hand *h, const tmac_step *step, const ingredients *in,
+                           const tmac_step_input *input, uint32_t token, uint32_t part,
+                           uint32_t parts)
 {
-    const forward_pass *pass = argument;
-    if (pass->tokens < workers && pass->step->wants_ternary) {
-        for (uint32_t n = 0; n < pass->tokens; n++)
-            prepare_token(pass, n, worker, worker, workers);
-        return;
+    tmac_model *model = h->model;
+    const tmac_scratch *scratch = &model->scratch[h->worker];
+    float *to = part == 0 ? model->normed + (size_t)token * model->widest : scratch->values;
+    const float *values = make_vector(model, in, token, to);
+    if (part == 0 && values != to) memcpy(to, values, in->width * sizeof *to);
+    const float scale =
+        tmac_step_prepare(model, step, input, token, values, scratch->codes, part, parts);
+    if (part == 0) model->activation_scale[token] = scale;
+}
+
+// The input of a step. Several tokens share one, so that takes a barrier.
+static tmac_step_input prepare(const hand *h, const tmac_step *step, const ingredients *in)
+{
+    tmac_model *model = h->model;
+    const uint32_t tokens = h->pass->tokens;
+    if (tokens == 1) {
+        tmac_scratch *scratch = &model->scratch[h->worker];
+        tmac_step_input own = {.tokens = 1,
+                               .values = make_vector(model, in, 0, scratch->values),
+                               .prepared = scratch->prepared,
+                               .set_stride = model->prepared_room,
+                               .activation_scale = &scratch->activation_scale};
+        scratch->activation_scale =
+            tmac_step_prepare(model, step, &own, 0, own.values, scratch->codes, 0, 1);
+        account_hand(h, TMAC_PART_PREPARE);
+        return own;
     }
-    uint64_t begin, end;
-    tmac_share(pass->tokens, worker, workers, &begin, &end);
+    const tmac_step_input input = {.tokens = tokens,
+                                   .values = model->normed,
+                                   .stride = model->widest,
+                                   .prepared = model->prepared,
+                                   .set_stride = model->batch_capacity * model->prepared_room,
+                                   .activation_scale = model->activation_scale};
+    uint64_t begin = 0, end = tokens;
+    const bool in_parts = tokens < h->workers && step->wants_ternary;
+    if (!in_parts) tmac_share(tokens, h->worker, h->workers, &begin, &end);
     for (uint64_t n = begin; n < end; n++)
-        prepare_token(pass, (uint32_t)n, worker, 0, 1);
-}
-
-// ---------------------------------------------------------------------------------------------- attention
-
-// Where the keys (or values) of one KV head of this layer lie.
-static uint8_t *head_cache(const forward_pass *pass, uint8_t *base, size_t bytes, uint32_t head)
-{
-    return base + ((size_t)pass->layer * pass->model->source->kv_heads + head) * bytes;
-}
-
-static void store_keys(const forward_pass *pass, uint32_t token, uint32_t head, const float *key,
-                       const float *value)
-{
-    const tmac_batch_item *item = &pass->items[token];
-    tmac_session *session = item->session;
-    uint32_t dim = pass->model->source->head_dim;
-    uint8_t *keys = head_cache(pass, session->keys, session->key_bytes, head);
-    uint8_t *values = head_cache(pass, session->values, session->value_bytes, head);
-    size_t block = (size_t)(item->position / TMAC_KEY_BLOCK) * dim * TMAC_KEY_BLOCK;
-    size_t lane = item->position % TMAC_KEY_BLOCK;
-    if (session->kv == TMAC_KV_F32) {
-        float *column = (float *)keys + block + lane;
-        for (uint32_t d = 0; d < dim; d++)
-            column[(size_t)d * TMAC_KEY_BLOCK] = key[d];
-        memcpy((float *)values + (size_t)item->position * dim, value, dim * sizeof *value);
-        return;
-    }
-    uint16_t *column = (uint16_t *)keys + block + lane;
-    uint16_t half[64];
-    for (uint32_t d = 0; d < dim; d += 64) {
-        uint32_t count = dim - d < 64 ? dim - d : 64;
-        pass->model->floats->to_f16(key + d, count, half);
-        for (uint32_t i = 0; i < count; i++)
-            column[(size_t)(d + i) * TMAC_KEY_BLOCK] = half[i];
-    }
-    pass->model->floats->to_f16(value, dim, (uint16_t *)values + (size_t)item->position * dim);
-}
-
-// Rotates queries and keys and stores keys and values. A worker takes one KV head for a run of tokens, so that two
-// workers rarely write the same block of positions.
-static void store_phase(void *argument, uint32_t worker, uint32_t workers)
-{
-    const forward_pass *pass = argument;
-    const tmac_model *model = pass->model;
-    const tmac_source *source = model->source;
-    uint32_t dim = source->head_dim, pairs = source->rope_dims / 2,
-             group = source->heads / source->kv_heads;
-    uint64_t begin, end;
-    tmac_share((uint64_t)source->kv_heads * pass->tokens, worker, workers, &begin, &end);
-    for (uint64_t task = begin; task < end; task++) {
-        uint32_t head = (uint32_t)(task / pass->tokens), n = (uint32_t)(task % pass->tokens);
-        const float *turns = model->turns + (size_t)pass->items[n].position * pairs * 2;
-        float *key = model->key + ((size_t)n * source->kv_heads + head) * dim;
-        const float *value = model->value + ((size_t)n * source->kv_heads + head) * dim;
-        float *query = model->query + ((size_t)n * source->heads + (size_t)head * group) * dim;
-        for (uint32_t h = 0; h < group; h++)
-            model->floats->rotate(query + (size_t)h * dim, turns, pairs);
-        model->floats->rotate(key, turns, pairs);
-        store_keys(pass, n, head, key, value);
-    }
-}
-
-// Workers take turns at (KV head, token): late positions cost more, and this way everybody gets some.
-static void attend_phase(void *argument, uint32_t worker, uint32_t workers)
-{
-    const forward_pass *pass = argument;
-    const tmac_model *model = pass->model;
-    const tmac_source *source = model->source;
-    uint32_t dim = source->head_dim, group = source->heads / source->kv_heads;
-    uint64_t tasks = (uint64_t)source->kv_heads * pass->tokens;
-    for (uint64_t task = worker; task < tasks; task += workers) {
-        uint32_t head = (uint32_t)(task / pass->tokens), n = (uint32_t)(task % pass->tokens);
-        tmac_session *session = pass->items[n].session;
-        size_t at = ((size_t)n * source->heads + (size_t)head * group) * dim;
-        tmac_attention attention = {
-            .query = model->query + at,
-            .keys = head_cache(pass, session->keys, session->key_bytes, head),
-            .values = head_cache(pass, session->values, session->value_bytes, head),
-            .heads = group,
-            .head_dim = dim,
-            .positions = pass->items[n].position + 1,
-            .scores = model->scratch[worker].scores,
-            .out = model->attended + at,
-        };
-        if (session->kv == TMAC_KV_F32)
-            model->floats->attend_f32(&attention);
-        else
-            model->floats->attend_f16(&attention);
-    }
+        prepare_shared(h, step, in, &input, (uint32_t)n, in_parts ? h->worker : 0,
+                       in_parts ? h->workers : 1);
+    tmac_pool_barrier(model->pool);
+    account_hand(h, TMAC_PART_PREPARE);
+    return input;
 }
 
 // ---------------------------------------------------------------------------------------------- layers and head
 
-static void run_step(forward_pass *pass, const tmac_step *step, const tmac_outputs *outputs)
+static void run_step(const hand *h, const tmac_step *step, const ingredients *in,
+                     const tmac_outputs *outputs)
 {
-    pass->step = step;
-    tmac_pool_run(pass->model->pool, prepare_phase, pass);
-    account(pass, TMAC_PART_PREPARE);
-    tmac_step_multiply(pass->model, step, pass->tokens, outputs);
-    account(pass, TMAC_PART_MATMUL);
+    const tmac_step_input input = prepare(h, step, in);
+    tmac_step_multiply(h->model, step, &input, outputs, h->worker, h->workers);
+    tmac_pool_barrier(h->model->pool);
+    account_hand(h, TMAC_PART_MATMUL);
 }
 
-static void run_layer(forward_pass *pass)
+static void run_layer(const hand *h, uint32_t number)
 {
-    tmac_model *model = pass->model;
+    tmac_model *model = h->model;
     const tmac_source *source = model->source;
-    const tmac_layer *layer = &model->layers[pass->layer];
+    const tmac_layer *layer = &model->layers[number];
     uint32_t dim = source->dim, hidden = source->hidden;
     uint32_t queries = source->heads * source->head_dim, keys = source->kv_heads * source->head_dim;
-    pass->epsilon = source->norm_epsilon;
 
-    pass->input = model->x;
-    pass->input_up = NULL;
-    pass->input_width = dim;
-    pass->norm = layer->attention_norm;
     run_step(
-        pass, &layer->attention_in,
+        h, &layer->attention_in, &(ingredients){model->x, NULL, dim, layer->attention_norm},
         &(tmac_outputs){{model->query, model->key, model->value}, {queries, keys, keys}, false});
 
-    tmac_pool_run(model->pool, store_phase, pass);
-    tmac_pool_run(model->pool, attend_phase, pass);
-    account(pass, TMAC_PART_ATTENTION);
+    tmac_attend(model, number, h->pass->items, h->pass->tokens, h->worker, h->workers);
+    account_hand(h, TMAC_PART_ATTENTION);
 
-    pass->input = model->attended;
-    pass->input_width = queries;
-    pass->norm = layer->attention_sub_norm;
-    run_step(pass, &layer->attention_out, &(tmac_outputs){{model->x}, {dim}, true});
+    run_step(h, &layer->attention_out,
+             &(ingredients){model->attended, NULL, queries, layer->attention_sub_norm},
+             &(tmac_outputs){{model->x}, {dim}, true});
 
-    pass->input = model->x;
-    pass->input_width = dim;
-    pass->norm = layer->ffn_norm;
-    run_step(pass, &layer->ffn_in,
+    run_step(h, &layer->ffn_in, &(ingredients){model->x, NULL, dim, layer->ffn_norm},
              &(tmac_outputs){{model->gate, model->up}, {hidden, hidden}, false});
 
-    pass->input = model->gate;
-    pass->input_up = model->up;
-    pass->input_width = hidden;
-    pass->norm = layer->ffn_sub_norm;
-    run_step(pass, &layer->ffn_out, &(tmac_outputs){{model->x}, {dim}, true});
+    run_step(h, &layer->ffn_out,
+             &(ingredients){model->gate, model->up, hidden, layer->ffn_sub_norm},
+             &(tmac_outputs){{model->x}, {dim}, true});
+}
+
+static void layers_phase(void *argument, uint32_t worker, uint32_t workers)
+{
+    forward_pass *pass = argument;
+    const hand h = {pass, pass->model, worker, workers};
+    for (uint32_t layer = 0; layer < pass->model->source->layer_count; layer++)
+        run_layer(&h, layer);
 }
 
 // Logits of the items that want them: their vectors are normed side by side, then the head runs over all of them.
@@ -292,8 +242,7 @@ tmac_status tmac_decode_top(tmac_model *model, const tmac_batch_item *items, uin
     for (uint32_t n = 0; n < count; n++)
         embedding->read_float(embedding, items[n].token, 1,
                               model->x + (size_t)n * model->source->dim);
-    for (pass.layer = 0; pass.layer < model->source->layer_count; pass.layer++)
-        run_layer(&pass);
+    tmac_pool_run(model->pool, layers_phase, &pass);
     run_head(&pass, top, logits);
     for (uint32_t i = 0; i < count; i++)
         items[i].session->length = items[i].position + 1;

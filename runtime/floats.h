@@ -32,16 +32,19 @@ typedef struct tmac_dot_rows {
     size_t y_stride;
 } tmac_dot_rows;
 
-// The heads of one token that read one KV head.
+// Query heads that read one KV head, of one or several neighbouring tokens of a session. A row is a head of a token:
+// token t's are rows [t * heads, (t + 1) * heads).
 typedef struct tmac_attention {
-    const float *query; // [heads][head_dim], rotated
-    const void *keys;   // [ceil(positions / 16)][head_dim][16], f32 or f16
-    const void *values; // [positions][head_dim], f32 or f16
-    uint32_t heads;     // query heads of this KV head
-    uint32_t head_dim;
-    uint32_t positions; // the token attends to positions [0, positions)
-    float *scores;      // scratch: 4 x positions rounded up to 16
-    float *out;         // [heads][head_dim]
+    const float *query;        // [rows][head_dim], rotated
+    const void *keys;          // [blocks of 16 positions][head_dim][16], f32, f16 or int8
+    const void *values;        // [positions][head_dim], likewise
+    const float *key_scales;   // int8: what the codes of a position are to be multiplied by
+    const float *value_scales; // the same of the values
+    uint32_t heads, head_dim;
+    uint32_t tokens;
+    uint32_t positions; // token t attends to positions [0, positions + t)
+    float *scores;      // [rows][score_stride]
+    size_t score_stride;
 } tmac_attention;
 
 // One matrix's exact sums to floats, for one token.
@@ -81,8 +84,29 @@ typedef struct tmac_floats {
     void (*dot_rows_f16)(const tmac_dot_rows *task);
     void (*dot_rows_bf16)(const tmac_dot_rows *task);
 
-    void (*attend_f32)(const tmac_attention *task);
-    void (*attend_f16)(const tmac_attention *task);
+    // Attention, in the order of docs/DESIGN.md, cut at blocks of TMAC_OUTPUT_BLOCK positions. First the scaled scores
+    // of positions in blocks [begin, end), up to a multiple of 16 (those beyond a token's last are of no meaning):
+    void (*score_f32)(const tmac_attention *task, uint32_t begin, uint32_t end);
+    void (*score_f16)(const tmac_attention *task, uint32_t begin, uint32_t end);
+    void (*score_i8)(const tmac_attention *task, uint32_t begin, uint32_t end);
+
+    // Of one row, `count` a multiple of 16, beyond its last position minus infinity: the largest score; scores to
+    // weights, e^(score - maximum), returning 1 / their sum; 1 / the sum of what are weights already.
+    float (*maximum)(const float *scores, uint32_t count);
+    float (*weigh)(float *scores, uint32_t count, float maximum);
+    float (*inverse_sum)(const float *weights, uint32_t count);
+
+    // Then the weighted values of blocks [begin, end): with block_stride 0 added up in order in sums[rows][head_dim],
+    // else each block's at sums + (block - begin) * block_stride.
+    void (*value_f32)(const tmac_attention *task, uint32_t begin, uint32_t end, float *sums,
+                      size_t block_stride);
+    void (*value_f16)(const tmac_attention *task, uint32_t begin, uint32_t end, float *sums,
+                      size_t block_stride);
+    void (*value_i8)(const tmac_attention *task, uint32_t begin, uint32_t end, float *sums,
+                     size_t block_stride);
+
+    // out = x * factor
+    void (*scale)(const float *x, float factor, uint32_t n, float *out);
 
     // y[r] = (float)sum * (scale * activation_scale) where a row has one scale; with several, acc = fma((float)sum_g,
     // scale_g, acc) in ascending g and y[r] = acc * activation_scale.

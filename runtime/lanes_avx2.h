@@ -67,6 +67,18 @@ static inline lanes lanes_load_bf16_part(const uint16_t *p, uint32_t count)
     memcpy(whole, p, count * sizeof *p);
     return lanes_load_bf16(whole);
 }
+static inline lanes lanes_load_i8(const int8_t *p)
+{
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)p);
+    return lanes_pair(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+                      _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))));
+}
+static inline lanes lanes_load_i8_part(const int8_t *p, uint32_t count)
+{
+    int8_t whole[16] = {0};
+    memcpy(whole, p, count);
+    return lanes_load_i8(whole);
+}
 static inline void lanes_store_f16_part(uint16_t *p, lanes a, uint32_t count)
 {
     uint16_t whole[16], *to = count == 16 ? p : whole;

@@ -49,6 +49,14 @@ static inline lanes lanes_load_bf16_part(const uint16_t *p, uint32_t count)
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes_mask(count), p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
+static inline lanes lanes_load_i8(const int8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+static inline lanes lanes_load_i8_part(const int8_t *p, uint32_t count)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes_mask(count), p)));
+}
 static inline void lanes_store_f16_part(uint16_t *p, lanes a, uint32_t count)
 {
     __m256i half = _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

@@ -71,6 +71,21 @@ static inline lanes lanes_load_bf16_part(const uint16_t *p, uint32_t count)
     memcpy(whole, p, count * sizeof *p);
     return lanes_load_bf16(whole);
 }
+static inline lanes lanes_load_i8(const int8_t *p)
+{
+    const int8x16_t bytes = vld1q_s8(p);
+    const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
+    return (lanes){{vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+                    vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
+                    vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+                    vcvtq_f32_s32(vmovl_s16(vget_high_s16(high)))}};
+}
+static inline lanes lanes_load_i8_part(const int8_t *p, uint32_t count)
+{
+    int8_t whole[16] = {0};
+    memcpy(whole, p, count);
+    return lanes_load_i8(whole);
+}
 static inline void lanes_store_f16_part(uint16_t *p, lanes a, uint32_t count)
 {
     uint16_t whole[16], *to = count == 16 ? p : whole;

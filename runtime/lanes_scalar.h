@@ -66,6 +66,19 @@ static inline lanes lanes_load_bf16(const uint16_t *p)
 {
     return lanes_load_bf16_part(p, 16);
 }
+
+// 16 (or `count`) int8 as floats: exact.
+static inline lanes lanes_load_i8_part(const int8_t *p, uint32_t count)
+{
+    lanes r = {{0}};
+    for (uint32_t i = 0; i < count; i++)
+        r.lane[i] = (float)p[i];
+    return r;
+}
+static inline lanes lanes_load_i8(const int8_t *p)
+{
+    return lanes_load_i8_part(p, 16);
+}
 static inline void lanes_store_f16_part(uint16_t *p, lanes a, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)

@@ -1,6 +1,6 @@
-// The two phases of every step of the transformer: prepare its input once, multiply it by all matrices that share it.
+// The two halves of every step of the transformer: prepare its input once, multiply it by all matrices that share it.
 //
-// A phase's work is cut by tiles, counted across all matrices of a set, so that odd shapes split fairly. Each worker
+// The multiplication is cut by tiles, counted across all matrices of a set, so that odd shapes split fairly. Each worker
 // asks the kernel for a few tiles at a time, small enough that the exact sums are still in its cache when the epilogue
 // turns them into floats. The sums of a row do not depend on how tiles were dealt out, and the epilogue works row by
 // row: the bits are the same for any number of workers.
@@ -11,32 +11,28 @@ const tmac_kernel *tmac_set_kernel(const tmac_linear_set *set, uint32_t tokens)
     return set->resolved->kernel[tmac_bucket_of(tokens)];
 }
 
-// The prepared activations of set `s` of a step; a step with several sets has several.
-static uint8_t *prepared_area(const tmac_model *model, uint32_t s)
+float tmac_step_prepare(const tmac_model *model, const tmac_step *step,
+                        const tmac_step_input *input, uint32_t token, const float *values,
+                        int8_t *codes, uint32_t part, uint32_t parts)
 {
-    return model->prepared + (size_t)s * model->batch_capacity * model->prepared_room;
-}
-
-void tmac_step_prepare(tmac_model *model, const tmac_step *step, uint32_t tokens, uint32_t token,
-                       const float *values, uint32_t worker, uint32_t part, uint32_t parts)
-{
-    if (!step->wants_ternary) return;
+    if (!step->wants_ternary) return 0;
     uint32_t columns = step->set[0].columns;
-    int8_t *codes = model->scratch[worker].codes;
     float activation_scale = model->floats->quantize(values, columns, codes);
-    if (part == 0) model->activation_scale[token] = activation_scale;
     for (uint32_t s = 0; s < step->sets; s++) {
         const tmac_linear_set *set = &step->set[s];
         if (!set->resolved) continue;
-        const tmac_kernel *kernel = tmac_set_kernel(set, tokens);
+        const tmac_kernel *kernel = tmac_set_kernel(set, input->tokens);
         kernel->prepare(codes, columns, set->group,
-                        prepared_area(model, s) + token * model->prepared_room, part, parts);
+                        input->prepared + s * input->set_stride + token * model->prepared_room,
+                        part, parts);
     }
+    return activation_scale;
 }
 
 typedef struct multiply {
-    tmac_model *model;
+    const tmac_model *model;
     const tmac_linear_set *set;
+    const tmac_step_input *input;
     const uint8_t *prepared;
     uint32_t tokens, first_output;
     const tmac_outputs *outputs;
@@ -82,7 +78,7 @@ static void multiply_tiles(const multiply *task, uint32_t matrix, uint32_t tile_
                 .rows = rows,
                 .scales = linear->scales + (size_t)row * linear->scales_per_row,
                 .scales_per_row = linear->scales_per_row,
-                .activation_scale = model->activation_scale[n],
+                .activation_scale = task->input->activation_scale[n],
             };
             float *to = y + n * y_stride + row;
             float *values = outputs->residual ? scratch->rows : to;
@@ -108,8 +104,8 @@ static void multiply_rows(const multiply *task, uint32_t matrix, uint32_t row_be
             .columns = linear->columns,
             .row_begin = row,
             .row_end = end,
-            .x = model->normed,
-            .x_stride = model->widest,
+            .x = task->input->values,
+            .x_stride = task->input->stride,
             .tokens = task->tokens,
             .y = outputs->residual ? scratch->rows : y + row,
             .y_stride = outputs->residual ? chunk : y_stride,
@@ -126,9 +122,9 @@ static void multiply_rows(const multiply *task, uint32_t matrix, uint32_t row_be
     }
 }
 
-static void multiply_phase(void *argument, uint32_t worker, uint32_t workers)
+// Worker's share of one set.
+static void multiply_set(const multiply *task, uint32_t worker, uint32_t workers)
 {
-    const multiply *task = argument;
     const tmac_linear_set *set = task->set;
     const tmac_scratch *scratch = &task->model->scratch[worker];
     uint64_t begin, end;
@@ -148,14 +144,20 @@ static void multiply_phase(void *argument, uint32_t worker, uint32_t workers)
     }
 }
 
-void tmac_step_multiply(tmac_model *model, const tmac_step *step, uint32_t tokens,
-                        const tmac_outputs *outputs)
+void tmac_step_multiply(const tmac_model *model, const tmac_step *step,
+                        const tmac_step_input *input, const tmac_outputs *outputs, uint32_t worker,
+                        uint32_t workers)
 {
     uint32_t first_output = 0;
     for (uint32_t s = 0; s < step->sets; s++) {
-        multiply task = {model,  &step->set[s], prepared_area(model, s),
-                         tokens, first_output,  outputs};
-        tmac_pool_run(model->pool, multiply_phase, &task);
+        multiply task = {.model = model,
+                         .set = &step->set[s],
+                         .input = input,
+                         .prepared = input->prepared + s * input->set_stride,
+                         .tokens = input->tokens,
+                         .first_output = first_output,
+                         .outputs = outputs};
+        multiply_set(&task, worker, workers);
         first_output += step->set[s].matrices;
     }
 }

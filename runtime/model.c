@@ -109,12 +109,15 @@ static tmac_status make_workspace(tmac_model *model)
     if (source->hidden > widest) widest = source->hidden;
     if (queries > widest) widest = queries;
     model->widest = (uint32_t)tmac_round_up(widest, 16);
-    size_t scores = 4 * tmac_round_up(source->context, TMAC_KEY_BLOCK);
+    // Attention: rows of a run of tokens with one KV head, and of one token with all heads.
+    size_t rows = (size_t)tmac_attention_run_tokens(source) * (source->heads / source->kv_heads);
+    size_t scores = tmac_round_up(source->context, TMAC_KEY_BLOCK) * floats;
+    size_t blocks = tmac_round_up(source->context, TMAC_OUTPUT_BLOCK) / TMAC_OUTPUT_BLOCK;
     uint32_t workers = tmac_pool_threads(model->pool);
 
     model->scratch = calloc(workers, sizeof *model->scratch);
     size_t count = 0;
-    piece *pieces = calloc(16 + 5 * (size_t)workers, sizeof *pieces);
+    piece *pieces = calloc(18 + 9 * (size_t)workers, sizeof *pieces);
     if (!model->scratch || !pieces) {
         free(pieces);
         return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for the workspace");
@@ -132,13 +135,20 @@ static tmac_status make_workspace(tmac_model *model)
     PIECE(model->prepared, TMAC_SET_MATRICES * tokens * model->prepared_room);
     PIECE(model->activation_scale, tokens * floats);
     PIECE(model->logits, tokens * source->vocab * floats);
+    PIECE(model->split_scores, source->heads * scores);
+    PIECE(model->split_partials, blocks * queries * floats);
+    PIECE(model->split_maxima, (size_t)workers * source->heads * floats);
     for (uint32_t w = 0; w < workers; w++) {
         tmac_scratch *scratch = &model->scratch[w];
         PIECE(scratch->values, model->widest * floats);
         PIECE(scratch->codes, model->widest);
         PIECE(scratch->sums, model->sums_room * sizeof(int32_t));
         PIECE(scratch->rows, model->sums_room * floats);
-        PIECE(scratch->scores, scores * floats);
+        PIECE(scratch->query, rows * source->head_dim * floats);
+        PIECE(scratch->attended, rows * source->head_dim * floats);
+        PIECE(scratch->inverse, rows * floats);
+        PIECE(scratch->scores, rows * scores);
+        PIECE(scratch->prepared, TMAC_SET_MATRICES * model->prepared_room);
     }
 #undef PIECE
     tmac_status status = carve(&model->workspace, pieces, count);

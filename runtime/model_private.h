@@ -50,7 +50,10 @@ typedef struct tmac_layer {
     tmac_step attention_in, attention_out, ffn_in, ffn_out; // (q,k,v), (o), (gate,up), (down)
 } tmac_layer;
 
-enum { TMAC_FLOAT_ROWS = 64 }; // rows of a float matrix that are multiplied together
+enum {
+    TMAC_ATTENTION_ROWS = 16, // query rows that share a load of keys, where a token has fewer heads
+    TMAC_FLOAT_ROWS = 64,     // rows of a float matrix that are multiplied together
+};
 
 enum {
     TMAC_SCREEN_BITS = 6,   // of the copy that screens; head_screen.c says why
@@ -85,7 +88,12 @@ typedef struct tmac_scratch {
     int8_t *codes; // [widest vector]
     int32_t *sums; // [sums_room]
     float *rows;   // [sums_room]
-    float *scores; // [4 x context, rounded up to 16]
+    // Of a run of tokens and one KV head (attention.c), at most tmac_attention_rows:
+    float *query, *attended; // [rows][head_dim]
+    float *scores;           // [rows][context, rounded up to 16]
+    float *inverse;          // [rows]
+    uint8_t *prepared;       // a single token's, one area per set of a step
+    float activation_scale;  // of it
 } tmac_scratch;
 
 struct tmac_model {
@@ -113,6 +121,10 @@ struct tmac_model {
     float *logits; // vocab
     size_t prepared_room;
     tmac_scratch *scratch; // one per worker
+    // A token's attention, cut by blocks of positions: see attention.c.
+    float *split_scores;   // [heads][positions, rounded up to 16]
+    float *split_partials; // [kv_heads][blocks][heads of one][head_dim]
+    float *split_maxima;   // [workers][heads]
 
     tmac_profile profile;
 };
@@ -122,8 +134,8 @@ struct tmac_session {
     tmac_kv kv;
     uint32_t capacity, length, pending; // pending: items of the batch being checked
     tmac_pages cache;
-    size_t key_bytes, value_bytes; // of one KV head of one layer
-    uint8_t *keys, *values;        // [layer][kv_head]
+    size_t head_bytes;      // of the keys, or the values, of one KV head of one layer
+    uint8_t *keys, *values; // [layer][kv_head]
 };
 
 // linear.c ---------------------------------------------------------------------------------------------------------
@@ -144,17 +156,41 @@ typedef struct tmac_outputs {
     bool residual;
 } tmac_outputs;
 
-// Multiplies the prepared (or float) input of `tokens` tokens by all matrices of the step.
-void tmac_step_multiply(tmac_model *model, const tmac_step *step, uint32_t tokens,
-                        const tmac_outputs *outputs);
+// The input of a step in the forms in which its matrices read it.
+typedef struct tmac_step_input {
+    uint32_t tokens;
+    const float *values; // [tokens]
+    size_t stride;
+    uint8_t *prepared;             // [sets][tokens]
+    size_t set_stride;             // of prepared; a token's is prepared_room
+    const float *activation_scale; // [tokens]
+} tmac_step_input;
 
-// Worker `worker`'s part of turning the float vector of token `token`, one of `tokens`, into what the step's kernels
-// read.
-void tmac_step_prepare(tmac_model *model, const tmac_step *step, uint32_t tokens, uint32_t token,
-                       const float *values, uint32_t worker, uint32_t part, uint32_t parts);
+// Worker `worker`'s share of multiplying the input by all matrices of the step. Called inside a phase.
+void tmac_step_multiply(const tmac_model *model, const tmac_step *step,
+                        const tmac_step_input *input, const tmac_outputs *outputs, uint32_t worker,
+                        uint32_t workers);
+
+// Part `part` of `parts` of turning the float vector of token `token` into what the step's kernels read: writes to
+// input->prepared. codes: scratch for the integers. Returns the activations' scale.
+float tmac_step_prepare(const tmac_model *model, const tmac_step *step,
+                        const tmac_step_input *input, uint32_t token, const float *values,
+                        int8_t *codes, uint32_t part, uint32_t parts);
 
 // The kernel a set uses for this many tokens.
 const tmac_kernel *tmac_set_kernel(const tmac_linear_set *set, uint32_t tokens);
+
+// attention.c ------------------------------------------------------------------------------------------------------
+
+// Called inside a phase by all workers: model->query, key and value of the batch to model->attended. Ends with a barrier.
+void tmac_attend(tmac_model *model, uint32_t layer, const tmac_batch_item *items, uint32_t tokens,
+                 uint32_t worker, uint32_t workers);
+
+// Tokens of one session that are attended to together, at most.
+uint32_t tmac_attention_run_tokens(const tmac_source *source);
+
+// Bytes of the keys, or of the values, of one KV head of one layer; positions a multiple of 16.
+size_t tmac_kv_head_bytes(tmac_kv kv, size_t positions, size_t head_dim);
 
 // model.c ----------------------------------------------------------------------------------------------------------
 

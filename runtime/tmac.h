@@ -28,7 +28,12 @@ typedef struct tmac_model tmac_model;
 typedef struct tmac_session tmac_session;
 
 // Numbers in the KV cache. A choice that changes results, as heads do.
-typedef enum tmac_kv { TMAC_KV_F16, TMAC_KV_F32 } tmac_kv;
+typedef enum tmac_kv { TMAC_KV_F16, TMAC_KV_F32, TMAC_KV_INT8 } tmac_kv;
+const char *tmac_kv_name(tmac_kv kv); // "f16", "f32", "int8"
+tmac_status tmac_kv_parse(const char *name, tmac_kv *kv);
+
+// Bytes of the KV cache per position of a session.
+uint64_t tmac_kv_position_bytes(const tmac_source *source, tmac_kv kv);
 
 // Heads: as stored; requantized at start to 8, 6 or 4 bits a weight, with int8 activations; or screened: the stored
 // head's choices exactly, from a copy of 6 bits and the few rows that this leaves open (see tmac_decode_top).

@@ -7,6 +7,7 @@
 #include "runtime/floats.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "runtime/lanes_${lanes}.h"
 
@@ -199,82 +200,8 @@ static void dot_rows_${number.name}(const tmac_dot_rows *task)
 }
 
 % end
-// Attention of up to four heads that share their keys and values, so that each is loaded once for all of them.
-//
-// Scores run sequentially over the head dimension, 16 positions side by side. The softmax takes the exact maximum, then
-// the exponentials, then their 16-lane sum. Positions beyond the last count as minus infinity: their weight is exactly
-// zero. Weighted values are summed in order inside blocks of 64 absolute positions, and the blocks are added in order.
-// So the bits depend neither on how many heads run together nor on who computes which block.
-% for _, number in ipairs { numbers[1], numbers[2] } do
-% for _, heads in ipairs { 4, 1 } do
-static void attend_${number.name}_${heads}(const tmac_attention *task, uint32_t first_head)
-{
-    enum { HEADS = ${heads} };
-    uint32_t dim = task->head_dim, positions = task->positions;
-    uint32_t padded = (positions + TMAC_KEY_BLOCK - 1) / TMAC_KEY_BLOCK * TMAC_KEY_BLOCK;
-    const float *query = task->query + (size_t)first_head * dim;
-    float *out = task->out + (size_t)first_head * dim;
-    float *scores = task->scores; // [HEADS][padded]
-    lanes scale = lanes_set(1.0f / sqrtf((float)dim));
+% part("part_attention", { lanes = lanes, numbers = numbers })
 
-    const ${number.type} *keys = task->keys;
-    for (uint32_t at = 0; at < padded; at += TMAC_KEY_BLOCK) {
-        lanes sum[HEADS];
-        for (int h = 0; h < HEADS; h++) sum[h] = lanes_set(0.0f);
-        for (uint32_t d = 0; d < dim; d++, keys += TMAC_KEY_BLOCK) {
-            lanes key = ${number.load}(keys);
-            for (int h = 0; h < HEADS; h++)
-                sum[h] = lanes_fma(lanes_set(query[(size_t)h * dim + d]), key, sum[h]);
-        }
-        for (int h = 0; h < HEADS; h++)
-            lanes_store(scores + (size_t)h * padded + at, lanes_multiply(sum[h], scale));
-    }
-
-    lanes inverse[HEADS];
-    for (int h = 0; h < HEADS; h++) {
-        float *score = scores + (size_t)h * padded;
-        for (uint32_t p = positions; p < padded; p++) score[p] = -INFINITY;
-        lanes largest = lanes_load(score), total = lanes_set(0.0f);
-        for (uint32_t p = 16; p < padded; p += 16) largest = lanes_max(largest, lanes_load(score + p));
-        lanes maximum = lanes_set(lanes_maximum(largest));
-        for (uint32_t p = 0; p < padded; p += 16) {
-            lanes weight = exponential(lanes_subtract(lanes_load(score + p), maximum));
-            lanes_store(score + p, weight);
-            total = lanes_add(total, weight);
-        }
-        inverse[h] = lanes_set(1.0f / lanes_sum(total));
-    }
-
-    for (uint32_t d = 0; d < dim; d += 16) {
-        uint32_t width = dim - d < 16 ? dim - d : 16;
-        lanes total[HEADS];
-        for (int h = 0; h < HEADS; h++) total[h] = lanes_set(0.0f);
-        for (uint32_t begin = 0; begin < positions; begin += TMAC_OUTPUT_BLOCK) {
-            uint32_t end = begin + TMAC_OUTPUT_BLOCK < positions ? begin + TMAC_OUTPUT_BLOCK : positions;
-            const ${number.type} *value = (const ${number.type} *)task->values + (size_t)begin * dim + d;
-            lanes block[HEADS];
-            for (int h = 0; h < HEADS; h++) block[h] = lanes_set(0.0f);
-            for (uint32_t p = begin; p < end; p++, value += dim) {
-                lanes v = width == 16 ? ${number.load}(value) : ${number.load}_part(value, width);
-                for (int h = 0; h < HEADS; h++)
-                    block[h] = lanes_fma(lanes_set(scores[(size_t)h * padded + p]), v, block[h]);
-            }
-            for (int h = 0; h < HEADS; h++) total[h] = lanes_add(total[h], block[h]);
-        }
-        for (int h = 0; h < HEADS; h++)
-            lanes_store_part(out + (size_t)h * dim + d, lanes_multiply(total[h], inverse[h]), width);
-    }
-}
-
-% end
-static void attend_${number.name}(const tmac_attention *task)
-{
-    uint32_t head = 0;
-    for (; head + 4 <= task->heads; head += 4) attend_${number.name}_4(task, head);
-    for (; head < task->heads; head++) attend_${number.name}_1(task, head);
-}
-
-% end
 static void scale_rows(const tmac_scale_rows *task, float *y)
 {
     if (task->scales_per_row > 1) {
@@ -307,7 +234,13 @@ const tmac_floats tmac_floats_${isa.name} = {
 % for _, number in ipairs(numbers) do
     .dot_rows_${number.name} = dot_rows_${number.name},
 % end
-    .attend_f32 = attend_f32,
-    .attend_f16 = attend_f16,
+% for _, number in ipairs { "f32", "f16", "i8" } do
+    .score_${number} = score_${number},
+    .value_${number} = value_${number},
+% end
+    .maximum = maximum,
+    .weigh = weigh,
+    .inverse_sum = inverse_sum,
+    .scale = scale,
     .scale_rows = scale_rows,
 };

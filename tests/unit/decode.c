@@ -350,7 +350,7 @@ Test(decode, bits_do_not_depend_on_how_it_runs)
     uint32_t tokens[COUNT];
     make_tokens(tokens, COUNT, 9);
     for (size_t m = 0; m < sizeof mixes / sizeof *mixes; m++)
-        for (tmac_kv kv = TMAC_KV_F16; kv <= TMAC_KV_F32; kv++) {
+        for (tmac_kv kv = TMAC_KV_F16; kv <= TMAC_KV_INT8; kv++) {
             make_toy(&toy, 3 + m, m != 1, mixes[m]);
             run(&toy, &(run_way){1, 1, TMAC_ISA_SCALAR}, kv, tokens, COUNT, want);
             for (int isa = 0; isa < TMAC_ISA_COUNT; isa++) {

@@ -145,69 +145,153 @@ Test(floats, dot_products_agree)
     }
 }
 
-// Attention in double, straight from its definition.
-static void attend_reference(const tmac_attention *task, double *out)
+enum { DIM = 70, HEADS = 6, TOKENS = 3, POSITIONS = 272 };
+
+// What the cache holds, as floats (multiplied by the scales of int8) and as each kind of number.
+typedef struct toy_cache {
+    double keys[POSITIONS][DIM], values[POSITIONS][DIM];
+    float f32_keys[POSITIONS * DIM], f32_values[POSITIONS * DIM];
+    uint16_t f16_keys[POSITIONS * DIM], f16_values[POSITIONS * DIM];
+    int8_t i8_keys[POSITIONS * DIM], i8_values[POSITIONS * DIM];
+    float key_scales[POSITIONS], value_scales[POSITIONS];
+} toy_cache;
+
+typedef enum number_kind { KIND_F32, KIND_F16, KIND_I8, KINDS } number_kind;
+
+static void fill_cache(toy_cache *cache, number_kind kind)
 {
-    const float *keys = task->keys, *values = task->values;
-    for (uint32_t h = 0; h < task->heads; h++) {
-        double weight[LONGEST], largest = -INFINITY, total = 0;
-        for (uint32_t p = 0; p < task->positions; p++) {
-            weight[p] = 0;
-            for (uint32_t d = 0; d < task->head_dim; d++)
-                weight[p] += (double)task->query[h * task->head_dim + d] *
-                             keys[((size_t)(p / 16) * task->head_dim + d) * 16 + p % 16];
-            weight[p] /= sqrt(task->head_dim);
-            if (weight[p] > largest) largest = weight[p];
-        }
-        for (uint32_t p = 0; p < task->positions; p++)
-            total += weight[p] = exp(weight[p] - largest);
-        for (uint32_t d = 0; d < task->head_dim; d++) {
-            double sum = 0;
-            for (uint32_t p = 0; p < task->positions; p++)
-                sum += weight[p] * values[(size_t)p * task->head_dim + d];
-            out[h * task->head_dim + d] = sum / total;
+    for (size_t p = 0; p < POSITIONS; p++) {
+        cache->key_scales[p] = tmac_random_unit(&generator) / 100;
+        cache->value_scales[p] = tmac_random_unit(&generator) / 100;
+        for (size_t d = 0; d < DIM; d++) {
+            const size_t at = (p / 16 * DIM + d) * 16 + p % 16, v = p * DIM + d;
+            cache->f32_keys[at] = tmac_random_unit(&generator) - 0.5f;
+            cache->f32_values[v] = tmac_random_unit(&generator) - 0.5f;
+            cache->f16_keys[at] = tmac_f32_to_f16(cache->f32_keys[at]);
+            cache->f16_values[v] = tmac_f32_to_f16(cache->f32_values[v]);
+            cache->i8_keys[at] = (int8_t)tmac_random_below(&generator, 256);
+            cache->i8_values[v] = (int8_t)tmac_random_below(&generator, 256);
+            cache->keys[p][d] = kind == KIND_F32 ? (double)cache->f32_keys[at]
+                                : kind == KIND_F16
+                                    ? (double)tmac_f16_to_f32(cache->f16_keys[at])
+                                    : (double)cache->i8_keys[at] * (double)cache->key_scales[p];
+            cache->values[p][d] =
+                kind == KIND_F32   ? (double)cache->f32_values[v]
+                : kind == KIND_F16 ? (double)tmac_f16_to_f32(cache->f16_values[v])
+                                   : (double)cache->i8_values[v] * (double)cache->value_scales[p];
         }
     }
 }
 
+// Attention in double, straight from its definition.
+static void attend_reference(const toy_cache *cache, const float *query, uint32_t positions,
+                             double *out)
+{
+    double weight[POSITIONS], largest = -INFINITY, total = 0;
+    for (uint32_t p = 0; p < positions; p++) {
+        weight[p] = 0;
+        for (uint32_t d = 0; d < DIM; d++)
+            weight[p] += (double)query[d] * cache->keys[p][d];
+        weight[p] /= sqrt(DIM);
+        if (weight[p] > largest) largest = weight[p];
+    }
+    for (uint32_t p = 0; p < positions; p++)
+        total += weight[p] = exp(weight[p] - largest);
+    for (uint32_t d = 0; d < DIM; d++) {
+        double sum = 0;
+        for (uint32_t p = 0; p < positions; p++)
+            sum += weight[p] * cache->values[p][d];
+        out[d] = sum / total;
+    }
+}
+
+// All rows of a task, from scores to output; the work is cut before block `cut`, as if two workers had it.
+static void attend(const tmac_floats *floats, number_kind kind, tmac_attention task, uint32_t cut,
+                   float *out)
+{
+    static float scores[TOKENS * HEADS * POSITIONS];
+    static float sums[POSITIONS / TMAC_OUTPUT_BLOCK + 2][TOKENS * HEADS * DIM];
+    void (*const score[])(const tmac_attention *, uint32_t,
+                          uint32_t) = {floats->score_f32, floats->score_f16, floats->score_i8};
+    void (*const value[])(const tmac_attention *, uint32_t, uint32_t, float *,
+                          size_t) = {floats->value_f32, floats->value_f16, floats->value_i8};
+    const uint32_t blocks =
+        (task.positions + task.tokens - 1 + TMAC_OUTPUT_BLOCK - 1) / TMAC_OUTPUT_BLOCK;
+    const uint32_t rows = task.tokens * task.heads;
+    if (cut > blocks) cut = blocks;
+    task.scores = scores;
+    task.score_stride = POSITIONS;
+    score[kind](&task, cut, blocks);
+    score[kind](&task, 0, cut);
+    float inverse[TOKENS * HEADS];
+    for (uint32_t row = 0; row < rows; row++) {
+        float *of = scores + (size_t)row * POSITIONS;
+        const uint32_t visible = task.positions + row / task.heads,
+                       count = (visible + 15) / 16 * 16;
+        for (uint32_t p = visible; p < count; p++)
+            of[p] = -INFINITY;
+        const float whole = floats->weigh(of, count, floats->maximum(of, count));
+        inverse[row] = floats->inverse_sum(of, count);
+        cr_assert_eq(whole, inverse[row]);
+    }
+    const size_t stride = sizeof sums[0] / sizeof **sums;
+    memset(sums, 0, sizeof sums);
+    if (cut) value[kind](&task, 0, cut, sums[0], 0);
+    value[kind](&task, cut, blocks, sums[1], stride);
+    for (uint32_t b = cut; b < blocks; b++)
+        floats->add(sums[0], sums[1] + (b - cut) * stride, rows * DIM);
+    for (uint32_t row = 0; row < rows; row++)
+        floats->scale(sums[0] + (size_t)row * DIM, inverse[row], DIM, out + (size_t)row * DIM);
+}
+
 Test(floats, attention_agrees_and_is_right)
 {
-    enum { DIM = 40, HEADS = 6, POSITIONS = 208 };
-    static float query[HEADS * DIM], keys[POSITIONS * DIM], values[POSITIONS * DIM];
-    static float scores[4 * POSITIONS], want[HEADS * DIM], got[HEADS * DIM];
-    static double reference[HEADS * DIM];
-    static uint16_t half_keys[POSITIONS * DIM], half_values[POSITIONS * DIM];
-    fill(query, HEADS * DIM);
-    for (size_t i = 0; i < POSITIONS * DIM; i++) {
-        keys[i] = tmac_random_unit(&generator) - 0.5f;
-        values[i] = tmac_random_unit(&generator) - 0.5f;
-    }
-    for (int i = 0; i < HEADS * DIM; i++)
+    static toy_cache cache;
+    static float query[TOKENS * HEADS * DIM], want[TOKENS * HEADS * DIM], got[TOKENS * HEADS * DIM];
+    for (int i = 0; i < TOKENS * HEADS * DIM; i++)
         query[i] = tmac_random_unit(&generator) * 4 - 2;
-    tables[0]->to_f16(keys, POSITIONS * DIM, half_keys);
-    tables[0]->to_f16(values, POSITIONS * DIM, half_values);
-    static const uint32_t lengths[] = {1, 2, 15, 16, 17, 63, 64, 65, 128, 200, 207};
-    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
-        for (uint32_t heads = 1; heads <= HEADS; heads++) {
-            tmac_attention task = {query, keys, values, heads, DIM, lengths[l], scores, want};
-            tables[0]->attend_f32(&task);
-            attend_reference(&task, reference);
-            for (uint32_t i = 0; i < heads * DIM; i++)
-                cr_assert_float_eq(want[i], reference[i], 2e-6);
-            for (int t = 1; t < table_count; t++) {
-                task = (tmac_attention){query, keys, values, heads, DIM, lengths[l], scores, got};
-                tables[t]->attend_f32(&task);
-                same_bits(want, got, heads * DIM * sizeof *want, "attend_f32", tables[t]);
-            }
-            task = (tmac_attention){query, half_keys,  half_values, heads,
-                                    DIM,   lengths[l], scores,      want};
-            tables[0]->attend_f16(&task);
-            for (int t = 1; t < table_count; t++) {
-                task.out = got;
-                tables[t]->attend_f16(&task);
-                same_bits(want, got, heads * DIM * sizeof *want, "attend_f16", tables[t]);
-            }
-        }
+    static const uint32_t lengths[] = {1, 2, 15, 16, 17, 62, 63, 64, 65, 128, 200, 270};
+    for (number_kind k = 0; k < KINDS; k++) {
+        fill_cache(&cache, k);
+        const void *const keys[] = {cache.f32_keys, cache.f16_keys, cache.i8_keys};
+        const void *const values[] = {cache.f32_values, cache.f16_values, cache.i8_values};
+        for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
+            for (uint32_t heads = 1; heads <= HEADS; heads++)
+                for (uint32_t tokens = 1; tokens <= TOKENS; tokens++) {
+                    const tmac_attention task = {.query = query,
+                                                 .keys = keys[k],
+                                                 .values = values[k],
+                                                 .key_scales = cache.key_scales,
+                                                 .value_scales = cache.value_scales,
+                                                 .heads = heads,
+                                                 .head_dim = DIM,
+                                                 .tokens = tokens,
+                                                 .positions = lengths[l]};
+                    const uint32_t rows = tokens * heads;
+                    attend(tables[0], k, task, UINT32_MAX, want);
+                    for (uint32_t row = 0; row < rows; row++) {
+                        double reference[DIM];
+                        attend_reference(&cache, query + (size_t)row * DIM,
+                                         lengths[l] + row / heads, reference);
+                        for (uint32_t d = 0; d < DIM; d++)
+                            cr_assert_float_eq(want[row * DIM + d], reference[d], 3e-6);
+                    }
+                    for (int t = 0; t < table_count; t++)
+                        for (uint32_t cut = 0; cut < 4; cut++) {
+                            attend(tables[t], k, task, cut, got);
+                            same_bits(want, got, (size_t)rows * DIM * sizeof *want, "attention",
+                                      tables[t]);
+                        }
+                    // A token alone and among others: the same bits.
+                    tmac_attention last = task;
+                    last.query = query + (size_t)(tokens - 1) * heads * DIM;
+                    last.tokens = 1;
+                    last.positions = lengths[l] + tokens - 1;
+                    attend(tables[table_count - 1], k, last, 2, got);
+                    same_bits(want + (size_t)(tokens - 1) * heads * DIM, got,
+                              heads * DIM * sizeof *want, "one token", tables[table_count - 1]);
+                }
+    }
 }
 
 Test(floats, silu_is_accurate)

@@ -40,6 +40,32 @@ Test(pool, every_worker_runs_every_phase_once)
     }
 }
 
+static void rounds(void *argument, uint32_t worker, uint32_t workers)
+{
+    tmac_pool *pool = argument;
+    for (uint32_t round = 0; round < 300; round++) {
+        for (uint32_t w = 0; w < workers; w++)
+            if (written[(round + 1) % 2][w] != round) atomic_fetch_add(&wrong, 1);
+        written[round % 2][worker] = round + 1;
+        if (round % 100 == worker % 100) usleep(20000); // the others fall asleep meanwhile
+        tmac_pool_barrier(pool);
+    }
+}
+
+Test(pool, barriers_keep_workers_together)
+{
+    for (uint32_t threads = 1; threads <= 9; threads += 2) {
+        tmac_pool *pool;
+        cr_assert_eq(tmac_pool_new(threads, &pool).code, TMAC_OK);
+        memset(written, 0, sizeof written);
+        tmac_pool_run(pool, rounds, pool);
+        cr_assert_eq(atomic_load(&wrong), 0);
+        for (uint32_t w = 0; w < threads; w++)
+            cr_assert_eq(written[1][w], 300);
+        tmac_pool_free(pool);
+    }
+}
+
 Test(pool, impossible_sizes_are_refused)
 {
     tmac_pool *pool;
