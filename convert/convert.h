@@ -34,9 +34,16 @@ tmac_status tmac_source_open(const char *path, const tmac_open_options *options,
 // "msb" or "lsb"; NULL leaves UNKNOWN.
 tmac_status tmac_bit_order_parse(const char *text, tmac_bit_order *order);
 
-// Reads a vocabulary alone: a llama2.c tokenizer.bin, a GGUF (with or without tensors), a TM2.
-// expected: the model's vocabulary size, to be checked; 0 takes what the file has. Free with tmac_vocabulary_free.
+// Reads a vocabulary alone: tokenizer.json, tokenizer.model (sentencepiece or tiktoken), a llama2.c tokenizer.bin, a GGUF
+// (with or without tensors), a TM2, or a folder with one of the first three. expected: the model's vocabulary size, to
+// be checked; 0 takes what the file has. The first two are filled up with unused pieces where the model's table is
+// longer. Free with tmac_vocabulary_free.
 tmac_status tmac_vocabulary_open(const char *path, uint32_t expected, tmac_vocabulary *vocabulary);
+
+// The vocabulary of a model folder of Hugging Face, with the tokens that its other files name. size 0 where the folder
+// has none.
+tmac_status tmac_vocabulary_open_folder(const char *path, uint32_t expected,
+                                        tmac_vocabulary *vocabulary);
 void tmac_vocabulary_free(tmac_vocabulary *vocabulary);
 
 // Writes TM2. strict: only what the oldest readers can read (no extension; scales rounded to f16; refused where the

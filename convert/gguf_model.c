@@ -273,8 +273,9 @@ static tmac_status read_model(tmac_source *source, const tmac_gguf *gguf)
                              "result",
                              (int)gguf->tensors[i].name.bytes, gguf->tensors[i].name.data,
                              arch->name);
-    TMAC_TRY(tmac_gguf_vocabulary(gguf, &source->vocabulary));
-    return tmac_ok();
+    // A model whose vocabulary we do not know can still be run with another file's.
+    tmac_status status = tmac_gguf_vocabulary(gguf, &source->vocabulary);
+    return status.code == TMAC_UNSUPPORTED ? tmac_ok() : status;
 }
 
 tmac_status tmac_read_gguf(tmac_source *source)

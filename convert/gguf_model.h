@@ -5,7 +5,7 @@
 #include "convert/gguf.h"
 #include "runtime/source.h"
 
-// size 0 where there is no vocabulary or one of a kind we do not read.
+// size 0 where there is no vocabulary. TMAC_UNSUPPORTED: it is of a kind that we do not read.
 tmac_status tmac_gguf_vocabulary(const tmac_gguf *gguf, tmac_vocabulary *vocabulary);
 
 // Makes a source matrix, whose name and shape are set, from its tensor: ternary where it is. scale: from the tensor

@@ -1,4 +1,5 @@
 #include "convert/neutral.h"
+#include "convert/convert.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +28,7 @@ static void close_owned(tmac_source *source)
         b = next;
     }
     source->owned = NULL;
-    free(source->vocabulary.pieces);
-    source->vocabulary.pieces = NULL;
+    tmac_vocabulary_free(&source->vocabulary);
 }
 
 void tmac_source_begin(tmac_source *source, const char *path, const char *format, tmac_map *map)

@@ -6,6 +6,7 @@
 #define TMAC_CONVERT_READERS_H
 
 #include "convert/convert.h"
+#include "convert/vocabulary.h"
 #include "runtime/source.h"
 
 tmac_status tmac_read_llama2c(tmac_source *source);
@@ -16,11 +17,6 @@ tmac_status tmac_read_tm2(tmac_source *source);
 // Vocabularies inside these files. `*vocabulary` is empty when there is none.
 tmac_status tmac_read_gguf_vocabulary(const tmac_map *map, tmac_vocabulary *vocabulary);
 tmac_status tmac_read_tm2_vocabulary(const tmac_map *map, tmac_vocabulary *vocabulary);
-
-// Takes room for `size` pieces and `text_bytes` of their texts as one block, freed by tmac_vocabulary_free; *text is
-// where the texts go. bos, eos and unknown are -1.
-tmac_status tmac_vocabulary_take(tmac_vocabulary *vocabulary, uint32_t size, size_t text_bytes,
-                                 char **text);
 
 // Seven int32: dim, hidden, layers, heads, kv_heads, vocab (negative: the head is a matrix of its own), context. Fills
 // the source's dimensions, head_dim and rope_dims in, checks them, takes the layers.

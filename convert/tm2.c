@@ -30,10 +30,11 @@
 //
 // Entries: generator, architecture, activation ("silu", "relu2"), head ("tied", "own"), norm_epsilon,
 // final_norm_epsilon, rope_base, source.path, source.format; and where there is a vocabulary vocab.size, vocab.bos,
-// vocab.eos, vocab.unknown (-1: none), vocab.add_bos, vocab.add_space_prefix.
+// vocab.eos, vocab.unknown (-1: none), vocab.add_bos, vocab.add_space_prefix; where they apply vocab.kind ("bpe"; "spm"
+// when absent), vocab.pattern, vocab.whole_words, vocab.chat.
 // Tensors: attn_sub_norm and ffn_sub_norm [layers, ...]; blk.N.PART.scales, the exact f32 scales of each integer
 // matrix; token_embd, output, blk.N.PART where the body lacks them; vocab.text (the bytes of all pieces), vocab.lengths,
-// vocab.scores, vocab.kinds. Readers ignore names they do not know: whatever changes the result must change the version.
+// vocab.scores, vocab.kinds; where they apply vocab.merges (pairs of ids) and vocab.stops. Readers ignore names they do not know: whatever changes the result must change the version.
 //
 // A body alone does not say how the norms work. It means llama2.c's conventions (no sub-norms, SiLU, epsilon 1e-5) with
 // one exception: where every weight of every norm inside the layers is the f32 nearest 1/dim, the model is one of
@@ -279,6 +280,11 @@ static tmac_status missing(const char *name)
 {
     return tmac_fail(TMAC_BAD_FILE, "the extension's entry %s is missing or of the wrong kind",
                      name);
+}
+
+bool tmac_tm2_has(const tmac_tm2_index *index, const char *name)
+{
+    return find_entry(index, name) != NULL;
 }
 
 tmac_status tmac_tm2_text(const tmac_tm2_index *index, const char *name, char *text, size_t room)

@@ -61,6 +61,7 @@ tmac_status tmac_tm2_index_open(const tmac_map *map, tmac_tm2_index *index);
 void tmac_tm2_index_close(tmac_tm2_index *index);
 
 const tmac_tm2_tensor *tmac_tm2_find(const tmac_tm2_index *index, const char *name); // NULL: none
+bool tmac_tm2_has(const tmac_tm2_index *index, const char *name);                    // an entry
 tmac_status tmac_tm2_text(const tmac_tm2_index *index, const char *name, char *text, size_t room);
 tmac_status tmac_tm2_float(const tmac_tm2_index *index, const char *name, float *value);
 tmac_status tmac_tm2_integer(const tmac_tm2_index *index, const char *name, int64_t *value);

@@ -5,6 +5,7 @@
 #include "convert/bytes.h"
 #include "convert/readers.h"
 #include "convert/tm2.h"
+#include "convert/vocabulary.h"
 
 static tmac_status vocabulary_tensor(const tmac_tm2_index *index, const tmac_map *map,
                                      const char *name, tmac_tm2_kind kind, uint32_t rows,
@@ -16,6 +17,49 @@ static tmac_status vocabulary_tensor(const tmac_tm2_index *index, const tmac_map
         return tmac_fail(TMAC_BAD_FILE,
                          "the extension's tensor %s is missing or of the wrong shape", name);
     *data = map->data + tensor->offset;
+    return tmac_ok();
+}
+
+// What only vocabularies other than plain sentencepiece have; entries that are absent leave the defaults.
+static tmac_status vocabulary_words(const tmac_tm2_index *index, const tmac_map *map,
+                                    tmac_vocabulary *vocabulary)
+{
+    char kind[8] = "";
+    if (tmac_tm2_has(index, "vocab.kind")) {
+        TMAC_TRY(tmac_tm2_text(index, "vocab.kind", kind, sizeof kind));
+        if (strcmp(kind, "bpe") != 0 && strcmp(kind, "spm") != 0)
+            return tmac_fail(TMAC_UNSUPPORTED, "a vocabulary of kind '%s'", kind);
+        if (strcmp(kind, "bpe") == 0) vocabulary->kind = TMAC_VOCABULARY_BPE;
+    }
+    if (tmac_tm2_has(index, "vocab.pattern"))
+        TMAC_TRY(
+            tmac_tm2_text(index, "vocab.pattern", vocabulary->pattern, sizeof vocabulary->pattern));
+    if (tmac_tm2_has(index, "vocab.chat"))
+        TMAC_TRY(tmac_tm2_text(index, "vocab.chat", vocabulary->chat, sizeof vocabulary->chat));
+    int64_t value = 0;
+    if (tmac_tm2_has(index, "vocab.whole_words"))
+        TMAC_TRY(tmac_tm2_integer(index, "vocab.whole_words", &value));
+    vocabulary->whole_words = value != 0;
+
+    const uint8_t *numbers;
+    const tmac_tm2_tensor *stops = tmac_tm2_find(index, "vocab.stops");
+    const tmac_tm2_tensor *merges = tmac_tm2_find(index, "vocab.merges");
+    for (uint32_t i = 0; stops && i < stops->rows; i++) {
+        TMAC_TRY(vocabulary_tensor(index, map, "vocab.stops", TMAC_TM2_U32, stops->rows, &numbers));
+        const uint32_t token = tmac_load_u32(numbers + 4 * (size_t)i);
+        if (stops->rows > TMAC_STOPS_MAX || token >= vocabulary->size)
+            return tmac_fail(TMAC_BAD_FILE, "vocab.stops: %u tokens, one of them %u", stops->rows,
+                             token);
+        tmac_vocabulary_add_stop(vocabulary, token);
+    }
+    if (!merges || merges->rows == 0) return tmac_ok();
+    if (merges->rows % 2 != 0 || merges->rows > 2 * (uint32_t)TMAC_PIECES_MAX)
+        return tmac_fail(TMAC_BAD_FILE, "vocab.merges has %u numbers", merges->rows);
+    TMAC_TRY(vocabulary_tensor(index, map, "vocab.merges", TMAC_TM2_U32, merges->rows, &numbers));
+    TMAC_TRY(tmac_vocabulary_take_merges(vocabulary, merges->rows / 2));
+    for (uint32_t i = 0; i < vocabulary->merge_count; i++)
+        vocabulary->merges[i] = (tmac_merge){tmac_load_u32(numbers + 8 * (size_t)i),
+                                             tmac_load_u32(numbers + 8 * (size_t)i + 4)};
     return tmac_ok();
 }
 
@@ -76,6 +120,7 @@ tmac_status tmac_tm2_vocabulary(const tmac_map *map, const tmac_tm2_index *index
         if (piece->kind < TMAC_PIECE_NORMAL || piece->kind > TMAC_PIECE_BYTE)
             return tmac_fail(TMAC_BAD_FILE, "piece %u has kind %u", i, piece->kind);
     }
+    TMAC_TRY(vocabulary_words(index, map, vocabulary));
     return vocabulary_specials(index, vocabulary);
 }
 

@@ -403,6 +403,20 @@ static void write_sub_norms(writer *w)
     }
 }
 
+// What plain sentencepiece does not have. Absent where it is not needed: files of those stay as they were.
+static void write_words(writer *w, const tmac_vocabulary *vocabulary)
+{
+    if (vocabulary->merge_count)
+        write_block(w, "vocab.merges", TMAC_TM2_U32, 2 * vocabulary->merge_count, 1,
+                    vocabulary->merges);
+    if (vocabulary->stop_count)
+        write_block(w, "vocab.stops", TMAC_TM2_U32, vocabulary->stop_count, 1, vocabulary->stops);
+    if (vocabulary->kind == TMAC_VOCABULARY_BPE) append_text(w, "vocab.kind", "bpe");
+    if (vocabulary->pattern[0]) append_text(w, "vocab.pattern", vocabulary->pattern);
+    if (vocabulary->chat[0]) append_text(w, "vocab.chat", vocabulary->chat);
+    if (vocabulary->whole_words) append_integer(w, "vocab.whole_words", 1);
+}
+
 static void write_vocabulary(writer *w)
 {
     const tmac_vocabulary *vocabulary = &w->source->vocabulary;
@@ -435,6 +449,7 @@ static void write_vocabulary(writer *w)
         append_integer(w, "vocab.unknown", vocabulary->unknown);
         append_integer(w, "vocab.add_bos", vocabulary->add_bos);
         append_integer(w, "vocab.add_space_prefix", vocabulary->add_space_prefix);
+        write_words(w, vocabulary);
     }
     free(lengths);
     free(scores);

@@ -1,4 +1,4 @@
-// Vocabularies: llama2.c's tokenizer.bin, and the choice between it, a GGUF and a TM2.
+// Vocabularies: llama2.c's tokenizer.bin, and the choice between it and all other kinds of files.
 //
 // tokenizer.bin: u32 length of the longest piece; then for each piece f32 score, u32 length, the bytes. How many pieces
 // there are is not stored: they go on to the end of the file, which must be the end of a piece. Id 0 is <unk>, 1 BOS,
@@ -8,38 +8,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "convert/bytes.h"
 #include "convert/readers.h"
+#include "convert/vocabulary.h"
 
 enum { FIRST_BYTE = 3, BYTES_END = 259, RECORD_BYTES = 8, BYTE_TEXT = 6 };
-
-tmac_status tmac_vocabulary_take(tmac_vocabulary *vocabulary, uint32_t size, size_t text_bytes,
-                                 char **text)
-{
-    memset(vocabulary, 0, sizeof *vocabulary);
-    size_t table = size * sizeof *vocabulary->pieces;
-    vocabulary->pieces = calloc(1, table + text_bytes + 1);
-    if (!vocabulary->pieces)
-        return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for %u pieces", size);
-    vocabulary->size = size;
-    vocabulary->bos = vocabulary->eos = vocabulary->unknown = -1;
-    *text = (char *)vocabulary->pieces + table;
-    return tmac_ok();
-}
-
-void tmac_vocabulary_free(tmac_vocabulary *vocabulary)
-{
-    free(vocabulary->pieces);
-    memset(vocabulary, 0, sizeof *vocabulary);
-}
 
 // ------------------------------------------------------------------------------------------------- tokenizer.bin
 
 // Counts the pieces and proves that they end where the file does.
 static tmac_status count_pieces(const tmac_map *map, uint32_t *size, size_t *text_bytes)
 {
-    const char *unknown = "no vocabulary we know (llama2.c tokenizer.bin, GGUF, TM2)";
+    const char *unknown = "no vocabulary we know (tokenizer.json, tokenizer.model, llama2.c "
+                          "tokenizer.bin, GGUF, TM2)";
     if (map->bytes < 4 + RECORD_BYTES)
         return tmac_fail(TMAC_BAD_FILE, "%s: it has only %zu bytes", unknown, map->bytes);
     uint32_t longest = tmac_load_u32(map->data);
@@ -133,31 +116,55 @@ static tmac_status read_tokenizer_bin(const tmac_map *map, tmac_vocabulary *voca
 
 // --------------------------------------------------------------------------------------------------------- choice
 
-static tmac_status read_any(const tmac_map *map, tmac_vocabulary *vocabulary)
+typedef tmac_status (*read_vocabulary)(const tmac_map *map, tmac_vocabulary *vocabulary);
+
+// Whether the model's table may be longer than the vocabulary, as Hugging Face's often are.
+static read_vocabulary choose(const tmac_map *map, bool *padded)
 {
-    bool gguf = map->bytes >= 4 && memcmp(map->data, "GGUF", 4) == 0;
-    bool tm2 = map->bytes >= 4 && memcmp(map->data, "TM2\0", 4) == 0;
-    if (!gguf && !tm2) return read_tokenizer_bin(map, vocabulary);
-    TMAC_TRY(gguf ? tmac_read_gguf_vocabulary(map, vocabulary)
-                  : tmac_read_tm2_vocabulary(map, vocabulary));
-    if (vocabulary->size == 0)
-        return tmac_fail(TMAC_UNSUPPORTED, "holds no vocabulary of a kind we read (sentencepiece)");
-    return tmac_ok();
+    *padded = false;
+    if (map->bytes >= 4 && memcmp(map->data, "GGUF", 4) == 0) return tmac_read_gguf_vocabulary;
+    if (map->bytes >= 4 && memcmp(map->data, "TM2\0", 4) == 0) return tmac_read_tm2_vocabulary;
+    *padded = true;
+    if (tmac_is_tokenizer_json(map)) return tmac_read_tokenizer_json;
+    if (tmac_is_tiktoken(map)) return tmac_read_tiktoken;
+    if (tmac_is_spm_model(map)) return tmac_read_spm_model;
+    *padded = false;
+    return read_tokenizer_bin;
+}
+
+static tmac_status read_file(const char *path, uint32_t expected, tmac_vocabulary *vocabulary)
+{
+    tmac_map map;
+    bool padded = false;
+    tmac_status status = tmac_map_open(path, &map);
+    if (status.code != TMAC_OK) return status;
+    status = map.bytes == 0 ? tmac_fail(TMAC_BAD_FILE, "is empty")
+                            : choose(&map, &padded)(&map, vocabulary);
+    tmac_map_close(&map);
+    if (status.code == TMAC_OK && vocabulary->size == 0)
+        status = tmac_fail(TMAC_UNSUPPORTED, "holds no vocabulary");
+    if (status.code == TMAC_OK && padded) status = tmac_vocabulary_pad(vocabulary, expected);
+    if (status.code != TMAC_OK) tmac_vocabulary_free(vocabulary);
+    return status.code == TMAC_OK ? status : tmac_prefix(status, "%s", path);
 }
 
 tmac_status tmac_vocabulary_open(const char *path, uint32_t expected, tmac_vocabulary *vocabulary)
 {
+    struct stat kind;
     memset(vocabulary, 0, sizeof *vocabulary);
-    tmac_map map;
-    TMAC_TRY(tmac_map_open(path, &map));
-    tmac_status status =
-        map.bytes == 0 ? tmac_fail(TMAC_BAD_FILE, "is empty") : read_any(&map, vocabulary);
-    tmac_map_close(&map);
-    if (status.code == TMAC_OK && expected != 0 && vocabulary->size != expected) {
-        status = tmac_fail(TMAC_BAD_FILE,
-                           "holds %u pieces, but the model's vocabulary is %u: the wrong tokenizer",
-                           vocabulary->size, expected);
-        tmac_vocabulary_free(vocabulary);
+    if (stat(path, &kind) == 0 && S_ISDIR(kind.st_mode)) {
+        TMAC_TRY(tmac_vocabulary_open_folder(path, expected, vocabulary));
+        if (vocabulary->size == 0)
+            return tmac_fail(
+                TMAC_NOT_FOUND,
+                "%s: no tokenizer.json, tokenizer.model or tokenizer.bin in this folder", path);
+    } else {
+        TMAC_TRY(read_file(path, expected, vocabulary));
     }
-    return status.code == TMAC_OK ? status : tmac_prefix(status, "%s", path);
+    if (expected == 0 || vocabulary->size == expected) return tmac_ok();
+    const uint32_t size = vocabulary->size;
+    tmac_vocabulary_free(vocabulary);
+    return tmac_fail(TMAC_BAD_FILE,
+                     "%s: holds %u pieces, but the model's vocabulary is %u: the wrong tokenizer",
+                     path, size, expected);
 }

@@ -106,12 +106,36 @@ typedef struct tmac_piece {
     uint8_t kind; // tmac_piece_kind
 } tmac_piece;
 
+typedef enum tmac_vocabulary_kind {
+    TMAC_VOCABULARY_SPM, // sentencepiece: texts are merged from characters, what is left over becomes bytes
+    TMAC_VOCABULARY_BPE, // byte-level BPE: texts are cut into words by a pattern, words are merged from bytes
+} tmac_vocabulary_kind;
+
+// Two adjacent pieces that become one, the piece with the bytes of both.
+typedef struct tmac_merge {
+    uint32_t left, right; // ids
+} tmac_merge;
+
+enum { TMAC_PATTERN_BYTES = 1024, TMAC_STOPS_MAX = 16, TMAC_CHAT_NAME_BYTES = 16 };
+
 typedef struct tmac_vocabulary {
     uint32_t size; // 0: the file has none
     tmac_piece *pieces;
     int32_t bos, eos, unknown; // -1: none
     bool add_bos;              // a text starts with BOS
     bool add_space_prefix;     // a non-empty text starts with a space
+
+    tmac_vocabulary_kind kind;
+    char pattern
+        [TMAC_PATTERN_BYTES]; // BPE: the regular expression (PCRE2) whose matches are words; "": none
+    bool whole_words;         // BPE: a word that is a piece is that piece, whatever the merges say
+    tmac_merge *merges;       // the first is done first; a block of its own
+    uint32_t merge_count;     // 0: the piece with the best score is merged first
+
+    uint32_t stops[TMAC_STOPS_MAX]; // tokens that end a text, beside eos
+    uint32_t stop_count;
+    char
+        chat[TMAC_CHAT_NAME_BYTES]; // the form of its conversations (runtime/chat.h); "": not known
 } tmac_vocabulary;
 
 typedef struct tmac_source {

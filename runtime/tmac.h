@@ -145,9 +145,26 @@ int32_t tmac_tokenizer_bos(const tmac_tokenizer *tokenizer); // -1: none
 int32_t tmac_tokenizer_eos(const tmac_tokenizer *tokenizer);
 uint32_t tmac_tokenizer_size(const tmac_tokenizer *tokenizer);
 
-// Text to ids, without BOS. *tokens is malloc'ed, the caller frees it. Any bytes are accepted.
+// Whether nothing of the same text or turn can follow this token: eos, what the model's files name as such, and the
+// control tokens that everybody uses for it ("<|eot_id|>", "<|im_end|>", ...).
+bool tmac_tokenizer_is_stop(const tmac_tokenizer *tokenizer, uint32_t token);
+
+// Text to ids, without BOS. *tokens is malloc'ed, the caller frees it. Any bytes are accepted. Control tokens are not
+// recognised: who types "<|eot_id|>" gets the characters typed.
 tmac_status tmac_tokenizer_encode(const tmac_tokenizer *tokenizer, const char *text, size_t bytes,
                                   uint32_t **tokens, size_t *count);
+
+// The same for a text in parts, some of which may hold control tokens: the markup of a chat may, what people and
+// models write in it may not. Parts are joined before they are tokenized, so that words may span them; a control token
+// lies within one part.
+typedef struct tmac_text_part {
+    const char *text;
+    size_t bytes;
+    bool markup; // control tokens are recognised
+} tmac_text_part;
+tmac_status tmac_tokenizer_encode_parts(const tmac_tokenizer *tokenizer,
+                                        const tmac_text_part *parts, size_t part_count,
+                                        uint32_t **tokens, size_t *count);
 
 // The bytes of one token as they appear in text. `first` is true for the first token of a text, whose space prefix is
 // dropped. The result points into the tokenizer. Control tokens have no bytes.

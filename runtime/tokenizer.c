@@ -1,7 +1,8 @@
-// The tables of an SPM tokenizer and the way back from ids to bytes (runtime/tmac.h); encoding is next door.
+// The tables of a tokenizer and the way back from ids to bytes (runtime/tmac.h); encoding is next door.
 //
 // A piece is matched in text by its bytes, if its kind allows: normal and user-defined pieces. Control, unknown, unused
-// and byte pieces have no place in text: somebody who types "<s>" or "<0x0A>" gets the characters typed.
+// and byte pieces have no place in text: somebody who types "<s>" or "<0x0A>" gets the characters typed. Control pieces
+// keep their spelling for markup, where they are meant.
 #include "runtime/tokenizer.h"
 
 #include <math.h>
@@ -38,6 +39,30 @@ uint32_t tmac_tokenizer_find(const tmac_tokenizer *tokenizer, const char *bytes,
     return find_slot(tokenizer, bytes, count, hash_bytes(bytes, count))->id;
 }
 
+static uint32_t hash_merge(uint32_t left, uint32_t right)
+{
+    const uint64_t hash = (((uint64_t)left << 32) | right) * 0x9e3779b97f4a7c15u;
+    return (uint32_t)(hash >> 32);
+}
+
+// The slot of this pair, or the free one where it belongs.
+static struct merge_slot *find_merge(const tmac_tokenizer *tokenizer, uint32_t left, uint32_t right)
+{
+    for (uint32_t i = hash_merge(left, right);; i++) {
+        struct merge_slot *slot = &tokenizer->merges[i & tokenizer->merge_mask];
+        if (slot->left == TMAC_NO_PIECE || (slot->left == left && slot->right == right))
+            return slot;
+    }
+}
+
+const struct merge_slot *tmac_tokenizer_merge(const tmac_tokenizer *tokenizer, uint32_t left,
+                                              uint32_t right)
+{
+    if (left == TMAC_NO_PIECE || right == TMAC_NO_PIECE) return NULL;
+    const struct merge_slot *slot = find_merge(tokenizer, left, right);
+    return slot->left == TMAC_NO_PIECE ? NULL : slot;
+}
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9') return c - '0';
@@ -67,6 +92,14 @@ static tmac_status check_vocabulary(const tmac_vocabulary *vocabulary, size_t *t
             return tmac_fail(TMAC_BAD_FILE,
                              "special token %d is outside the vocabulary of %u pieces", special[i],
                              vocabulary->size);
+    if (vocabulary->stop_count > TMAC_STOPS_MAX || vocabulary->merge_count > 1u << 22 ||
+        memchr(vocabulary->pattern, 0, sizeof vocabulary->pattern) == NULL)
+        return tmac_fail(TMAC_BAD_FILE, "a vocabulary of %u stops and %u merges",
+                         vocabulary->stop_count, vocabulary->merge_count);
+    for (uint32_t i = 0; i < vocabulary->stop_count; i++)
+        if (vocabulary->stops[i] >= vocabulary->size)
+            return tmac_fail(TMAC_BAD_FILE, "stop token %u is outside the vocabulary of %u pieces",
+                             vocabulary->stops[i], vocabulary->size);
     for (uint32_t id = 0; id < vocabulary->size; id++) {
         const tmac_piece *piece = &vocabulary->pieces[id];
         if (isnan(piece->score))
@@ -92,12 +125,18 @@ static void copy_piece(tmac_tokenizer *tokenizer, uint32_t id, const tmac_piece 
         if (tokenizer->byte_ids[value] == TMAC_NO_PIECE) tokenizer->byte_ids[value] = id;
         *to = (char)value;
         piece->bytes = 1;
-    } else if (from->kind == TMAC_PIECE_CONTROL) {
-        piece->bytes = 0;
     } else if (from->bytes) {
         memcpy(to, from->text, from->bytes);
     }
     *used += piece->bytes;
+    const bool control = from->kind == TMAC_PIECE_CONTROL;
+    if ((control || from->kind == TMAC_PIECE_USER) && piece->bytes)
+        tokenizer->specials[tokenizer->special_count++] =
+            (tmac_special){piece->offset, piece->bytes, id, control};
+    if (control) piece->bytes = 0;
+    if (tokenizer->kind == TMAC_VOCABULARY_BPE && from->kind == TMAC_PIECE_NORMAL &&
+        piece->bytes == 1 && tokenizer->byte_ids[(unsigned char)*to] == TMAC_NO_PIECE)
+        tokenizer->byte_ids[(unsigned char)*to] = id;
     if ((from->kind != TMAC_PIECE_NORMAL && from->kind != TMAC_PIECE_USER) || piece->bytes == 0)
         return;
     const uint32_t hash = hash_bytes(to, piece->bytes);
@@ -105,22 +144,83 @@ static void copy_piece(tmac_tokenizer *tokenizer, uint32_t id, const tmac_piece 
     if (slot->id == TMAC_NO_PIECE) *slot = (struct slot){hash, id};
 }
 
-static int longer_first(const void *a, const void *b)
+// The table of merges: each joins two pieces to a third, the one with the bytes of both.
+static tmac_status take_merges(tmac_tokenizer *tokenizer, const tmac_vocabulary *vocabulary)
 {
-    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x < y) - (x > y);
+    if (vocabulary->merge_count == 0) return tmac_ok();
+    size_t slots = 16;
+    while (2 * slots < 3 * (size_t)vocabulary->merge_count)
+        slots *= 2;
+    tokenizer->merges = malloc(slots * sizeof *tokenizer->merges);
+    uint32_t longest = 0;
+    for (uint32_t id = 0; id < tokenizer->size; id++)
+        if (tokenizer->pieces[id].bytes > longest) longest = tokenizer->pieces[id].bytes;
+    char *joined = malloc((size_t)longest + 1);
+    tmac_status status = tmac_ok();
+    if (!tokenizer->merges || !joined)
+        status =
+            tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for %u merges", vocabulary->merge_count);
+    else
+        memset(tokenizer->merges, 0xff, slots * sizeof *tokenizer->merges);
+    tokenizer->merge_mask = (uint32_t)(slots - 1);
+    for (uint32_t rank = 0; rank < vocabulary->merge_count && status.code == TMAC_OK; rank++) {
+        const tmac_merge *merge = &vocabulary->merges[rank];
+        const bool known = merge->left < tokenizer->size && merge->right < tokenizer->size;
+        const tmac_token_piece *a = &tokenizer->pieces[known ? merge->left : 0];
+        const tmac_token_piece *b = &tokenizer->pieces[known ? merge->right : 0];
+        uint32_t result = TMAC_NO_PIECE;
+        if (known && (uint64_t)a->bytes + b->bytes <= longest) {
+            memcpy(joined, tokenizer->text + a->offset, a->bytes);
+            memcpy(joined + a->bytes, tokenizer->text + b->offset, b->bytes);
+            result = tmac_tokenizer_find(tokenizer, joined, (size_t)a->bytes + b->bytes);
+        }
+        if (result == TMAC_NO_PIECE) {
+            status =
+                tmac_fail(TMAC_BAD_FILE,
+                          "merge %u of the vocabulary joins pieces %u and %u, and no piece has "
+                          "the bytes of both",
+                          rank, merge->left, merge->right);
+            break;
+        }
+        struct merge_slot *slot = find_merge(tokenizer, merge->left, merge->right);
+        if (slot->left == TMAC_NO_PIECE)
+            *slot = (struct merge_slot){merge->left, merge->right, rank, result};
+    }
+    free(joined);
+    return status;
 }
 
-static void collect_user_lengths(tmac_tokenizer *tokenizer)
+// Control tokens that end a turn or a text in every model that has them.
+static const char *const stop_names[] = {
+    "</s>",       "<|eot_id|>", "<|eom_id|>",    "<|end_of_text|>", "<|endoftext|>",
+    "<|im_end|>", "<|end|>",    "<end_of_turn>", "<|eot|>",         "<|endofprompt|>",
+};
+
+static void take_stops(tmac_tokenizer *tokenizer, const tmac_vocabulary *vocabulary)
 {
-    uint32_t count = 0, distinct = 0, *lengths = tokenizer->user_lengths;
+    if (tokenizer->eos >= 0) tokenizer->stops[tokenizer->eos] = true;
+    for (uint32_t i = 0; i < vocabulary->stop_count; i++)
+        tokenizer->stops[vocabulary->stops[i]] = true;
+    for (uint32_t i = 0; i < tokenizer->special_count; i++) {
+        const tmac_special *special = &tokenizer->specials[i];
+        if (!special->control) continue;
+        for (size_t j = 0; j < sizeof stop_names / sizeof *stop_names; j++)
+            if (strlen(stop_names[j]) == special->bytes &&
+                memcmp(stop_names[j], tokenizer->text + special->offset, special->bytes) == 0)
+                tokenizer->stops[special->id] = true;
+    }
+}
+
+static tmac_status fill(tmac_tokenizer *tokenizer, const tmac_vocabulary *vocabulary)
+{
+    size_t used = 0;
     for (uint32_t id = 0; id < tokenizer->size; id++)
-        if (tokenizer->pieces[id].kind == TMAC_PIECE_USER && tokenizer->pieces[id].bytes)
-            lengths[count++] = tokenizer->pieces[id].bytes;
-    qsort(lengths, count, sizeof *lengths, longer_first);
-    for (uint32_t i = 0; i < count; i++)
-        if (i == 0 || lengths[i] != lengths[i - 1]) lengths[distinct++] = lengths[i];
-    tokenizer->user_length_count = distinct;
+        copy_piece(tokenizer, id, &vocabulary->pieces[id], &used);
+    tmac_specials_sort(tokenizer);
+    take_stops(tokenizer, vocabulary);
+    TMAC_TRY(take_merges(tokenizer, vocabulary));
+    return vocabulary->pattern[0] ? tmac_splitter_new(vocabulary->pattern, &tokenizer->splitter)
+                                  : tmac_ok();
 }
 
 tmac_status tmac_tokenizer_new(const tmac_vocabulary *vocabulary, tmac_tokenizer **result)
@@ -137,10 +237,11 @@ tmac_status tmac_tokenizer_new(const tmac_vocabulary *vocabulary, tmac_tokenizer
         tokenizer->pieces = calloc(size, sizeof *tokenizer->pieces);
         tokenizer->text = malloc(text_bytes);
         tokenizer->slots = malloc(slots * sizeof *tokenizer->slots);
-        tokenizer->user_lengths = calloc(size, sizeof *tokenizer->user_lengths);
+        tokenizer->specials = calloc(size, sizeof *tokenizer->specials);
+        tokenizer->stops = calloc(size, sizeof *tokenizer->stops);
     }
     if (!tokenizer || !tokenizer->pieces || !tokenizer->text || !tokenizer->slots ||
-        !tokenizer->user_lengths) {
+        !tokenizer->specials || !tokenizer->stops) {
         tmac_tokenizer_free(tokenizer);
         return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for a vocabulary of %u pieces", size);
     }
@@ -152,10 +253,13 @@ tmac_status tmac_tokenizer_new(const tmac_vocabulary *vocabulary, tmac_tokenizer
     tokenizer->eos = vocabulary->eos;
     tokenizer->unknown = vocabulary->unknown;
     tokenizer->add_space_prefix = vocabulary->add_space_prefix;
-    size_t used = 0;
-    for (uint32_t id = 0; id < size; id++)
-        copy_piece(tokenizer, id, &vocabulary->pieces[id], &used);
-    collect_user_lengths(tokenizer);
+    tokenizer->kind = vocabulary->kind;
+    tokenizer->whole_words = vocabulary->whole_words;
+    tmac_status status = fill(tokenizer, vocabulary);
+    if (status.code != TMAC_OK) {
+        tmac_tokenizer_free(tokenizer);
+        return status;
+    }
     *result = tokenizer;
     return tmac_ok();
 }
@@ -166,7 +270,10 @@ void tmac_tokenizer_free(tmac_tokenizer *tokenizer)
     free(tokenizer->pieces);
     free(tokenizer->text);
     free(tokenizer->slots);
-    free(tokenizer->user_lengths);
+    free(tokenizer->merges);
+    free(tokenizer->specials);
+    free(tokenizer->stops);
+    tmac_splitter_free(tokenizer->splitter);
     free(tokenizer);
 }
 
@@ -178,6 +285,11 @@ int32_t tmac_tokenizer_bos(const tmac_tokenizer *tokenizer)
 int32_t tmac_tokenizer_eos(const tmac_tokenizer *tokenizer)
 {
     return tokenizer->eos;
+}
+
+bool tmac_tokenizer_is_stop(const tmac_tokenizer *tokenizer, uint32_t token)
+{
+    return token < tokenizer->size && tokenizer->stops[token];
 }
 
 uint32_t tmac_tokenizer_size(const tmac_tokenizer *tokenizer)

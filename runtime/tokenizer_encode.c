@@ -1,192 +1,114 @@
-// SentencePiece BPE, from text to ids.
+// Text to ids.
 //
-//   1. A space in front of a text that is not empty, where the vocabulary asks for it.
-//   2. The text is cut into symbols: user-defined pieces (the longest that match), else characters of UTF-8, else,
-//      where the bytes are no UTF-8, single bytes.
-//   3. Again and again the adjacent pair whose joined bytes are the piece with the best score becomes one symbol; the
-//      leftmost of equals. User-defined symbols stay as they are.
-//   4. A symbol that is no piece becomes the byte pieces of its bytes.
-//
-// Step 3 keeps candidate pairs in a heap. A pair that has changed since is recognised when it comes up: a symbol only
-// ever grows, to the right, or disappears (0 bytes) into its left neighbour, so that the pair is as it was exactly if
-// its left symbol lives and the lengths add up to what they were. Every merge takes one entry out and adds at most two,
-// and n symbols allow n - 1 merges: the heap holds at most 2n entries and the whole takes O(n log n).
-#include "runtime/tokenizer.h"
-#include "runtime/utf8.h"
-
+//   1. The text is cut at the control tokens of its markup, and for BPE at user-defined pieces, too.
+//   2. Sentencepiece: every stretch between them gets a space in front, where the vocabulary asks for it, and is one
+//      word. BPE: a stretch is cut into words by the vocabulary's pattern.
+//   3. Words are merged (tokenizer_merge.c).
 #include <stdlib.h>
 #include <string.h>
 
-enum { NONE = UINT32_MAX, TEXT_MAX = 1 << 30 };
+#include "runtime/tokenizer.h"
 
-typedef struct symbol {
-    uint32_t start, bytes; // in the text; bytes 0: merged away
-    uint32_t previous, next;
-    bool frozen; // user-defined
-} symbol;
+enum { TEXT_MAX = 1 << 30 };
 
-typedef struct pair {
-    float score;
-    uint32_t left, bytes; // the left symbol and the length of both
-} pair;
-
-typedef struct merger {
+typedef struct encoder {
     const tmac_tokenizer *tokenizer;
-    char *text;
-    symbol *symbols;
-    uint32_t symbol_count;
-    pair *heap;
-    uint32_t heap_count;
-} merger;
+    tmac_merger merger;
+    char *text; // all parts, with room for a space in front
+    uint32_t *tokens;
+    size_t count;
+} encoder;
 
-// ------------------------------------------------------------------------------------------------------------ heap
-
-static bool better(const pair *a, const pair *b)
+static tmac_status encode_word(void *context, const char *word, size_t bytes)
 {
-    return a->score > b->score || (a->score == b->score && a->left < b->left);
+    encoder *work = context;
+    return tmac_merge_word(&work->merger, word, bytes, work->tokens, &work->count);
 }
 
-static void push(merger *work, pair entry)
-{
-    uint32_t at = work->heap_count++;
-    while (at && better(&entry, &work->heap[(at - 1) / 2])) {
-        work->heap[at] = work->heap[(at - 1) / 2];
-        at = (at - 1) / 2;
-    }
-    work->heap[at] = entry;
-}
-
-static pair pop(merger *work)
-{
-    const pair top = work->heap[0], last = work->heap[--work->heap_count];
-    uint32_t at = 0;
-    for (uint32_t child; (child = 2 * at + 1) < work->heap_count; at = child) {
-        if (child + 1 < work->heap_count && better(&work->heap[child + 1], &work->heap[child]))
-            child++;
-        if (!better(&work->heap[child], &last)) break;
-        work->heap[at] = work->heap[child];
-    }
-    work->heap[at] = last;
-    return top;
-}
-
-// --------------------------------------------------------------------------------------------------------- symbols
-
-// The length of the longest user-defined piece that the text continues with; 0: none.
-static uint32_t user_piece_at(const tmac_tokenizer *tokenizer, const char *text, size_t rest)
-{
-    for (uint32_t i = 0; i < tokenizer->user_length_count; i++) {
-        const uint32_t length = tokenizer->user_lengths[i];
-        if (length > rest) continue;
-        const uint32_t id = tmac_tokenizer_find(tokenizer, text, length);
-        if (id != TMAC_NO_PIECE && tokenizer->pieces[id].kind == TMAC_PIECE_USER) return length;
-    }
-    return 0;
-}
-
-static void cut(merger *work, uint32_t bytes)
-{
-    for (uint32_t at = 0; at < bytes;) {
-        const uint32_t user = user_piece_at(work->tokenizer, work->text + at, bytes - at);
-        const int character = tmac_utf8_character(work->text + at, bytes - at);
-        const uint32_t length = user ? user : character > 0 ? (uint32_t)character : 1;
-        const uint32_t index = work->symbol_count++;
-        work->symbols[index] = (symbol){at, length, index ? index - 1 : NONE, index + 1, user > 0};
-        at += length;
-    }
-    work->symbols[work->symbol_count - 1].next = NONE;
-}
-
-// Adds the pair that begins with symbol `left`, if its bytes are a piece.
-static void consider(merger *work, uint32_t left)
-{
-    if (left == NONE || work->symbols[left].next == NONE) return;
-    const symbol *a = &work->symbols[left], *b = &work->symbols[a->next];
-    if (a->frozen || b->frozen) return;
-    const uint32_t bytes = a->bytes + b->bytes;
-    const uint32_t id = tmac_tokenizer_find(work->tokenizer, work->text + a->start, bytes);
-    if (id == TMAC_NO_PIECE) return;
-    push(work, (pair){work->tokenizer->pieces[id].score, left, bytes});
-}
-
-static void merge_all(merger *work)
-{
-    for (uint32_t i = 0; i < work->symbol_count; i++)
-        consider(work, i);
-    while (work->heap_count) {
-        const pair best = pop(work);
-        symbol *left = &work->symbols[best.left];
-        if (left->bytes == 0 || left->next == NONE) continue;
-        symbol *right = &work->symbols[left->next];
-        if (left->bytes + right->bytes != best.bytes) continue;
-        left->bytes = best.bytes;
-        left->next = right->next;
-        right->bytes = 0;
-        if (left->next != NONE) work->symbols[left->next].previous = best.left;
-        consider(work, left->previous);
-        consider(work, best.left);
-    }
-}
-
-// Writes the ids; a token stands for at least one byte, so that there is room. Returns how many.
-static tmac_status emit(const merger *work, uint32_t *tokens, size_t *count)
+// `text` lies in work->text, so that there is a byte before it: of a special piece, which is done with, or spare.
+static tmac_status encode_stretch(encoder *work, char *text, size_t bytes)
 {
     const tmac_tokenizer *tokenizer = work->tokenizer;
-    *count = 0;
-    for (uint32_t i = 0; i != NONE; i = work->symbols[i].next) {
-        const char *text = work->text + work->symbols[i].start;
-        const uint32_t bytes = work->symbols[i].bytes;
-        const uint32_t id = tmac_tokenizer_find(tokenizer, text, bytes);
-        if (id != TMAC_NO_PIECE) {
-            tokens[(*count)++] = id;
-            continue;
-        }
-        for (uint32_t j = 0; j < bytes; j++) {
-            uint32_t byte_id = tokenizer->byte_ids[(unsigned char)text[j]];
-            if (byte_id == TMAC_NO_PIECE) byte_id = (uint32_t)tokenizer->unknown;
-            if (byte_id >= tokenizer->size)
-                return tmac_fail(TMAC_UNSUPPORTED,
-                                 "the vocabulary has no piece for byte 0x%02x and no unknown token",
-                                 (unsigned char)text[j]);
-            tokens[(*count)++] = byte_id;
+    if (bytes == 0) return tmac_ok();
+    if (tokenizer->splitter) return tmac_split(tokenizer->splitter, text, bytes, encode_word, work);
+    if (!tokenizer->add_space_prefix) return encode_word(work, text, bytes);
+    text[-1] = ' ';
+    return encode_word(work, text - 1, bytes + 1);
+}
+
+static tmac_status encode_all(encoder *work, const tmac_text_part *parts, size_t part_count,
+                              size_t bytes)
+{
+    const bool user = work->tokenizer->kind == TMAC_VOCABULARY_BPE;
+    char *text = work->text + 1;
+    size_t begin = 0, at = 0, part_end = 0;
+    for (size_t i = 0; i < part_count; i++) {
+        part_end += parts[i].bytes;
+        if (!parts[i].markup && !user) at = part_end;
+        while (at < part_end) {
+            const size_t markup = parts[i].markup ? part_end - at : 0;
+            const tmac_special *special =
+                tmac_special_at(work->tokenizer, text + at, bytes - at, markup, user);
+            if (!special) {
+                at++;
+                continue;
+            }
+            TMAC_TRY(encode_stretch(work, text + begin, at - begin));
+            work->tokens[work->count++] = special->id;
+            at += special->bytes;
+            begin = at;
         }
     }
+    return encode_stretch(work, text + begin, bytes - begin);
+}
+
+tmac_status tmac_tokenizer_encode_parts(const tmac_tokenizer *tokenizer,
+                                        const tmac_text_part *parts, size_t part_count,
+                                        uint32_t **tokens, size_t *count)
+{
+    *tokens = NULL;
+    *count = 0;
+    size_t bytes = 0;
+    for (size_t i = 0; i < part_count; i++) {
+        if (parts[i].bytes > TEXT_MAX || bytes + parts[i].bytes > TEXT_MAX)
+            return tmac_fail(TMAC_USAGE, "a text of %zu bytes: at most %d can be tokenized",
+                             bytes + parts[i].bytes, TEXT_MAX);
+        bytes += parts[i].bytes;
+    }
+    encoder work = {.tokenizer = tokenizer, .merger = {.tokenizer = tokenizer}};
+    work.text = malloc(bytes + 1);
+    // A token stands for a byte at least, or is the space in front of a stretch. The first stretch may come before
+    // any special piece, each further one follows a special piece that has a byte more than its token needs, or, with
+    // one byte, none: two for each byte are enough.
+    work.tokens = malloc((2 * bytes + 2) * sizeof *work.tokens);
+    tmac_status status = tmac_ok();
+    if (!work.text || !work.tokens) {
+        status = tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory tokenizing %zu bytes", bytes);
+    } else {
+        char *to = work.text + 1;
+        for (size_t i = 0; i < part_count; i++) {
+            if (parts[i].bytes) memcpy(to, parts[i].text, parts[i].bytes);
+            to += parts[i].bytes;
+        }
+        status = encode_all(&work, parts, part_count, bytes);
+    }
+    tmac_merger_free(&work.merger);
+    free(work.text);
+    uint32_t *fitting =
+        status.code == TMAC_OK ? realloc(work.tokens, (work.count + 1) * sizeof *fitting) : NULL;
+    if (!fitting) {
+        free(work.tokens);
+        return status.code == TMAC_OK ? tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for tokens")
+                                      : status;
+    }
+    *tokens = fitting;
+    *count = work.count;
     return tmac_ok();
 }
 
 tmac_status tmac_tokenizer_encode(const tmac_tokenizer *tokenizer, const char *text, size_t bytes,
                                   uint32_t **tokens, size_t *count)
 {
-    *tokens = NULL;
-    *count = 0;
-    if (bytes > TEXT_MAX)
-        return tmac_fail(TMAC_USAGE, "a text of %zu bytes: at most %d can be tokenized", bytes,
-                         TEXT_MAX);
-    const size_t prefix = bytes && tokenizer->add_space_prefix;
-    const size_t length = bytes + prefix;
-    // TEXT_MAX * 2 * sizeof(pair) is below 2^36: no overflow where size_t has 64 bits, and calloc checks elsewhere.
-    merger work = {.tokenizer = tokenizer};
-    work.text = malloc(length + 1);
-    work.symbols = calloc(length + 1, sizeof *work.symbols);
-    work.heap = calloc(2 * (length + 1), sizeof *work.heap);
-    *tokens = calloc(length + 1, sizeof **tokens);
-    tmac_status status = tmac_ok();
-    if (!work.text || !work.symbols || !work.heap || !*tokens) {
-        status = tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory tokenizing %zu bytes", bytes);
-    } else if (length) {
-        if (prefix) work.text[0] = ' ';
-        memcpy(work.text + prefix, text, bytes);
-        cut(&work, (uint32_t)length);
-        merge_all(&work);
-        status = emit(&work, *tokens, count);
-    }
-    free(work.text);
-    free(work.symbols);
-    free(work.heap);
-    if (status.code != TMAC_OK) {
-        free(*tokens);
-        *tokens = NULL;
-        *count = 0;
-    }
-    return status;
+    const tmac_text_part part = {text, bytes, false};
+    return tmac_tokenizer_encode_parts(tokenizer, &part, 1, tokens, count);
 }

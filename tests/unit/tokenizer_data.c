@@ -36,7 +36,7 @@ static void expect_ids(const tmac_tokenizer *tokenizer, const char *text, size_t
     free(tokens);
 }
 
-static void run_cases(const char *vocabulary)
+static void run_cases(const char *vocabulary, const char *cases)
 {
     tmac_tokenizer *tokenizer = open_tokenizer(vocabulary);
     char path[1024];
@@ -46,7 +46,7 @@ static void run_cases(const char *vocabulary)
     cr_assert_not_null(root, "%s", error.text);
     size_t index, done = 0;
     json_t *one;
-    json_array_foreach(json_object_get(root, "llama-spm"), index, one)
+    json_array_foreach(json_object_get(root, cases), index, one)
     {
         const json_t *text = json_object_get(one, "text"), *list = json_object_get(one, "ids");
         uint32_t ids[512];
@@ -64,12 +64,17 @@ static void run_cases(const char *vocabulary)
 
 Test(tokenizer_data, cases_gguf)
 {
-    run_cases("llama-spm-vocab.gguf");
+    run_cases("llama-spm-vocab.gguf", "llama-spm");
 }
 
 Test(tokenizer_data, cases_llama2c)
 {
-    run_cases("tokenizer-32000.bin");
+    run_cases("tokenizer-32000.bin", "llama-spm");
+}
+
+Test(tokenizer_data, cases_tiktoken)
+{
+    run_cases("llama3-tokenizer.model", "llama-bpe");
 }
 
 // What llama2.c's own test expects, without BOS.
