@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# modes: sanitized threads
+# modes: threads
 # A screened head with everything that cuts work in pieces: drafts, batches, threads. The text is the stored head's, and
 # the fingerprint of what screening left is one.
 . tests/e2e/lib.sh.inc
