@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/host.h"
 #include "base/memory.h"
+#include "base/topology.h"
 
 enum { PASSES = 5, BLOCK = 512, PEAK_ROUNDS = 5 };
 
@@ -161,10 +162,31 @@ __attribute__((target("avx2"))) static void run_multiply_adds(uint64_t rounds)
         __asm__ volatile(TEN_TIMES(MULTIPLY_ADD)::: CLOBBERED("xmm"));
 }
 
+// Sixteen rows of 16 sums, 64 products each: four tiles of sums from two tiles of either side, as a kernel blocks them.
+// The process asked for the tiles' state when AMX was verified (base/isa.c). What the tiles hold does not matter.
+__attribute__((target("amx-tile,amx-int8"))) static void run_tiles(uint64_t rounds)
+{
+    struct {
+        uint8_t palette, start, reserved[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } config = {.palette = 1};
+    for (int tile = 0; tile < 8; tile++) {
+        config.bytes[tile] = 64;
+        config.rows[tile] = 16;
+    }
+    __asm__ volatile("ldtilecfg %0" ::"m"(config));
+    for (uint64_t i = 0; i < rounds; i++)
+        __asm__ volatile("tdpbsud %tmm6, %tmm4, %tmm0\n tdpbsud %tmm7, %tmm4, %tmm1\n"
+                         "tdpbsud %tmm6, %tmm5, %tmm2\n tdpbsud %tmm7, %tmm5, %tmm3\n");
+    __asm__ volatile("tilerelease");
+}
+
 static const peak PEAKS[] = {
     {"avx2_peak", "GMAC/s", TMAC_ISA_AVX2, 10 * 32, run_multiply_adds},
     {"vnni_peak", "GMAC/s", TMAC_ISA_AVX512VNNI, 10 * 64, run_dots},
     {"vbmi_peak", "Glookup/s", TMAC_ISA_AVX512VBMI, 10 * 64, run_permutes},
+    {"amx_peak", "GMAC/s", TMAC_ISA_AMX, 4 * 16 * 16 * 64, run_tiles},
 };
 enum { PEAK_COUNT = sizeof PEAKS / sizeof *PEAKS };
 #else
@@ -197,7 +219,7 @@ static void note(const report *r, const char *name, double value, const char *un
         json_object_set_new(r->figures, name,
                             json_pack("{s:f, s:s}", "value", value, "unit", unit));
     else
-        printf("%-12s %9.1f %s\n", name, value, unit);
+        printf("%-12s %9.1f%s%s\n", name, value, *unit ? " " : "", unit);
     if (!r->json) fflush(stdout);
 }
 
@@ -215,6 +237,31 @@ static tmac_status note_bandwidth(const report *r, uint32_t threads, size_t work
     return tmac_ok();
 }
 
+// Cores and their kinds, and memory nodes, of the processors this process may use.
+static void note_topology(const report *r)
+{
+    tmac_topology topology;
+    tmac_cpu_list *allowed = calloc(1, sizeof *allowed);
+    if (!allowed) return;
+    tmac_cpu_list_allowed(allowed);
+    if (tmac_topology_read("", allowed, &topology).code == TMAC_OK) {
+        uint32_t small = 0;
+        uint16_t slowest = 1024;
+        for (uint32_t i = 0; i < topology.count; i++) {
+            small += topology.processors[i].small;
+            if (topology.processors[i].capacity < slowest)
+                slowest = topology.processors[i].capacity;
+        }
+        note(r, "processors", topology.count, "");
+        note(r, "cores", topology.cores, topology.mixed ? "of several kinds" : "of one kind");
+        if (small) note(r, "small_cores", small, "processors on efficiency cores");
+        if (slowest < 1024) note(r, "slowest_core", slowest / 10.24, "% of the fastest");
+        note(r, "memory_nodes", topology.nodes, "");
+        tmac_topology_free(&topology);
+    }
+    free(allowed);
+}
+
 tmac_status tmac_bench_host(size_t working_set, bool json)
 {
     tmac_host host;
@@ -227,6 +274,7 @@ tmac_status tmac_bench_host(size_t working_set, bool json)
             if (tmac_isa_has(host.isa, (tmac_isa)isa)) printf(", %s", tmac_isa_name((tmac_isa)isa));
         putchar('\n');
     }
+    note_topology(&r);
     note(&r, "l1d", (double)host.l1d_bytes / 1024, "KiB");
     note(&r, "l2", (double)host.l2_bytes / 1024, "KiB");
     note(&r, "l3", (double)host.l3_bytes / 1024, "KiB");

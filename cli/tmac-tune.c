@@ -10,7 +10,7 @@
 #include "tune/tune.h"
 
 typedef struct arguments {
-    const char *model, *shape, *db, *rigor, *isa, *bit_order;
+    const char *model, *shape, *db, *rigor, *isa, *cpus, *bit_order;
     uint64_t threads, seed;
     float time_limit;
     bool json;
@@ -37,8 +37,28 @@ static tmac_status read_work(const arguments *a, tmac_work *work)
     return status;
 }
 
+// A processor that is not there is best named before anything is proven or measured.
+static tmac_status read_cpus(const char *text, tmac_cpu_list *cpus)
+{
+    static tmac_cpu_list allowed;
+    TMAC_TRY(tmac_cpu_list_parse(text, cpus));
+    tmac_cpu_list_allowed(&allowed);
+    for (uint32_t i = 0; i < cpus->count; i++) {
+        bool known = false;
+        for (uint32_t j = 0; j < allowed.count; j++)
+            known |= allowed.cpu[j] == cpus->cpu[i];
+        if (!known)
+            return tmac_fail(TMAC_USAGE,
+                             "--cpus %.60s: processor %u is none that this process may "
+                             "run on",
+                             text, cpus->cpu[i]);
+    }
+    return tmac_ok();
+}
+
 static tmac_status run(const arguments *a)
 {
+    static tmac_cpu_list cpus;
     static tmac_work work;
     static tmac_tune_report report;
     tmac_tune_options options = {
@@ -50,6 +70,12 @@ static tmac_status run(const arguments *a)
     tmac_host host;
     tmac_host_probe(&host);
     options.threads = a->threads ? (uint32_t)a->threads : tmac_default_threads(host.logical_cpus);
+    if (a->cpus) {
+        TMAC_TRY(read_cpus(a->cpus, &cpus));
+        options.cpus = &cpus;
+        if (a->threads == 0)
+            options.threads = cpus.count < TMAC_POOL_MAX ? cpus.count : TMAC_POOL_MAX;
+    }
     if (!(a->time_limit >= 0)) return tmac_fail(TMAC_USAGE, "the time limit must not be negative");
     if (a->isa) {
         tmac_isa isa;
@@ -79,6 +105,9 @@ int main(int argc, char **argv)
          "how much time to spend (default: measure)"},
         {'j', "threads", TMAC_OPTION_UNSIGNED, &a.threads, "N",
          "threads the model will run with (default: as tmac-run)"},
+        {0, "cpus", TMAC_OPTION_STRING, &a.cpus, "LIST",
+         "tie the threads to these processors, like 0-3,8, and run one on each unless -j says "
+         "otherwise"},
         {0, "isa", TMAC_OPTION_STRING, &a.isa, "NAME",
          "use only what this instruction set contains"},
         {0, "seed", TMAC_OPTION_UNSIGNED, &a.seed, "N",

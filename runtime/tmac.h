@@ -67,7 +67,8 @@ uint32_t tmac_model_set_calls(const tmac_source *source, const tmac_input_set *s
 
 tmac_status tmac_model_new(const tmac_source *source, const tmac_model_options *options,
                            tmac_model **model);
-void tmac_model_free(tmac_model *model); // completes a cache file that is being written
+// Gives a cache file that is being written 3 more seconds, then abandons it: the old one stays.
+void tmac_model_free(tmac_model *model);
 
 // The folder that programs use for packed weights: $TMAC_CACHE, else $XDG_CACHE_HOME/tmac, else ~/.cache/tmac. False
 // when the environment names none, or one that does not fit `room` bytes.

@@ -496,6 +496,9 @@ static tmac_status measured_part(session *s, const tmac_kernel *const *all, size
         s->options->time_limit > 0 ? s->options->time_limit : spending[s->rigor].seconds;
     if (!(seconds < 1e6)) seconds = 1e6;
     TMAC_TRY(tmac_pool_new(s->threads, &s->bench.pool));
+    const tmac_cpu_list *cpus =
+        s->options->cpus; // before memory is touched: it lies near who writes it
+    if (cpus) TMAC_TRY(tmac_pool_pin(s->bench.pool, cpus->cpu, cpus->count));
     TMAC_TRY(open_run(s));
     tmac_ticks ticks = tmac_read_ticks();
     TMAC_TRY(record_failures(s, all, count, results, known));

@@ -12,6 +12,7 @@
 
 #include "base/host.h"
 #include "base/status.h"
+#include "base/topology.h"
 #include "convert/convert.h"
 #include "db/db.h"
 #include "runtime/kernel.h"
@@ -54,11 +55,12 @@ tmac_status tmac_work_of_shape(const tmac_synth_shape *shape, const char *name, 
 typedef struct tmac_tune_options {
     const char *db; // NULL: the default database
     tmac_rigor rigor;
-    uint32_t threads;  // the production number of threads; 0: all usable ones
-    tmac_isa_set isa;  // 0: all verified ones
-    uint64_t seed;     // of the order of rounds and of the weights
-    double time_limit; // seconds of measuring; 0: the rigor's own
-    bool progress;     // draw a bar
+    uint32_t threads;          // the production number of threads; 0: all usable ones
+    tmac_isa_set isa;          // 0: all verified ones
+    const tmac_cpu_list *cpus; // processors that the threads are tied to, in turn; NULL: none
+    uint64_t seed;             // of the order of rounds and of the weights
+    double time_limit;         // seconds of measuring; 0: the rigor's own
+    bool progress;             // draw a bar
     // The kernels to consider; NULL: those of the registry.
     const tmac_kernel *const *candidates;
     size_t candidate_count;

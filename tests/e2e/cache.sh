@@ -61,3 +61,32 @@ check "pinned" "$(run --cpus 0 -j 2)" "$other"
 check "a list of processors that is none" "$? $(grep -c 'no list of processors' "$work/err")" "2 1"
 "$bin/tmac-run" "$work/m.tm2" --cpus 4095 >/dev/null 2>"$work/err"
 check "a processor that is not there" "$? $(grep -c 'processor 4095' "$work/err")" "2 1"
+
+# Heads share the file with the matrices; a second start with each of them packs nothing.
+rm -rf "$work/home" "$work/cache"
+export TMAC_CACHE=$work/cache
+for head in q4 q6 q8 screened stored; do
+    golden=$(run --no-cache --head $head)
+    check "--head $head: the first start" "$(run --head $head)" "$golden"
+    before=$(stamp "$work"/cache/*.tmacpack)
+    check "--head $head: the second start" "$(run --head $head)" "$golden"
+    check "--head $head: writes nothing" "$(stamp "$work"/cache/*.tmacpack)" "$before"
+done
+check "one file holds them all" "$(ls "$work/cache" | wc -l)" 1
+before=$(stamp "$work"/cache/*.tmacpack)
+run --head q6 >/dev/null
+check "a head of some starts ago is still there" "$(stamp "$work"/cache/*.tmacpack)" "$before"
+
+# A disk that is full.
+if unshare -rm true 2>/dev/null; then
+    rm -rf "$work/cache"
+    mkdir "$work/cache"
+    export -f run stat_of
+    export bin work
+    check "a full disk: the same logits, and nothing is left there" "$(unshare -rm bash -c '
+        mount -t tmpfs -o size=64k tmpfs "$work/cache" && run --head q8 && ls "$work/cache" | wc -l')" \
+        "$(run --no-cache --head q8)
+0"
+else
+    skip "a full disk" "no mount namespaces here"
+fi
