@@ -67,9 +67,10 @@ static inline void widen(int32_t *y, int16x8_t low, int16x8_t high)
 % end
 % -- 16 bytes of vector p of the block that four rows, the v-th, belong to.
 % local function offset_of(v, p) return (v // 4 * bits + p) * 64 + v % 4 * 16 end
-% -- Bits n .. of x, `width` of them, moved down to bit 0, or, for negative n, up by -n.
+% -- Bits n and up of x, moved down to bit 0, or, for negative n, up by -n, and masked, but for a field of `width` bits at
+% -- the top, which stands alone.
 % local function field(x, n, width, mask)
-%     if n + width == 8 then return ("vshrq_n_u8(%s, %d)"):format(x, n) end
+%     if width and n + width == 8 then return ("vshrq_n_u8(%s, %d)"):format(x, n) end
 %     local moved = n == 0 and x or n > 0 and ("vshrq_n_u8(%s, %d)"):format(x, n) or ("vshlq_n_u8(%s, %d)"):format(x, -n)
 %     return ("vandq_u8(%s, %s)"):format(moved, mask)
 % end
@@ -78,8 +79,8 @@ static inline void widen(int32_t *y, int16x8_t low, int16x8_t high)
 % local function codes(x, j)
 %     if bits == 4 then return field(x .. j // 2, j % 2 * 4, 4, "mask") end
 %     if bits == 2 then return field(x .. j // 4, j % 4 * 2, 2, "mask") end
-%     if bits == 1 then return field(x .. 0, j - 1, 8, "mask") end
-%     return ("vorrq_u8(%s, %s)"):format(field(x .. j // 4, j % 4 * 2, 2, "mask"), field(x .. 2, j - 2, 8, "third"))
+%     if bits == 1 then return field(x .. 0, j - 1, nil, "mask") end
+%     return ("vorrq_u8(%s, %s)"):format(field(x .. j // 4, j % 4 * 2, 2, "mask"), field(x .. 2, j - 2, nil, "third"))
 % end
 % local function group(count)
 // One scale group of a tile for ${count == 1 and "one token" or count .. " tokens"}.
