@@ -138,7 +138,7 @@ $(filter-out $(GEN),$(PROGRAMS)): $(BUILD)/bin/%: $(BUILD)/obj/cli/%.o $(CLI_SHA
 # tests/unit/*.c make one Criterion program, tests/check_kernels.c is the plain kernel checker.
 # Criterion starts itself again for each test, which an emulated program cannot: there tests/plain stands in for it, and
 # the tests of what depends on the processor run.
-UNITS := $(if $(CROSS),floats isa layouts pool,$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c)))
+UNITS := $(if $(CROSS),floats head isa layouts pool,$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c)))
 ifdef CROSS
 $(BUILD)/obj/tests/unit/%.o: ALL_CFLAGS += -Itests/plain
 endif

@@ -97,6 +97,7 @@ local function render_kernels(line, isa, layouts, result)
                 { "isa", isa.enum },
                 { "layout", "&tmac_layout_" .. layout },
                 { "token_block", p.tokens },
+                { "tokens_min", line.tokens_min or p.tokens },
                 { "preparation", quoted(line.preparation) },
                 { "prepared_bytes", "prepared_bytes" },
                 { "prepare", "prepare" },

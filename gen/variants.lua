@@ -34,8 +34,9 @@ variants.layouts = {
     { family = "lut2", code_length = 4,  rows = { 32, 64 } },
 }
 
--- Kernels: template templates/FAMILY_ISA.c, or `template` where several instruction sets share one; one kernel per combination of each line's axes, named
--- FAMILY_ISA_rROWS_nTOKENS_pPREFETCH.
+-- Kernels: template templates/FAMILY_ISA.c, or `template` where several instruction sets share one; one kernel per
+-- combination of each line's axes, named FAMILY_ISA_rROWS_nTOKENS_pPREFETCH. From tokens_min tokens at once on a line's
+-- kernels pay, so that plan and tuner consider them; without it, from `tokens` on. Any number works.
 --   rows      rows per tile: the layout the kernel reads
 --   tokens    tokens whose sums are held in registers together, while weights are loaded and decoded once
 --   prefetch  bytes ahead of the weights being read at which they are fetched into the second-level cache; from there
@@ -76,12 +77,12 @@ variants.kernels = {
                { rows = { 256, 512 }, tokens = { 1 }, prefetch = ahead } } },
     -- Many tokens: a panel of weights is decoded once for all of them.
     { family = "lut5", isa = "avx512vbmi", method = "panel", template = "panel", preparation = "bytes20",
-      axes = { { rows = { 64, 128, 256, 512 }, tokens = { 4, 6 }, prefetch = { 0, 16384, 32768 } } } },
-    { family = "lut5", isa = "amx", template = "panel", preparation = "bytes20",
+      axes = { { rows = { 64, 128, 256, 512 }, tokens = { 4 }, prefetch = { 0, 16384 } } } },
+    { family = "lut5", isa = "amx", template = "panel", tokens_min = 8, preparation = "bytes20",
       axes = { { rows = { 64, 128, 256, 512 }, tokens = { 16 }, prefetch = { 0 } } } },
     { family = "mad2", isa = "avx512vnni", method = "panel", template = "panel", preparation = "bytes16",
-      axes = { { rows = { 32, 64, 128 }, tokens = { 4, 6 }, prefetch = { 0, 16384 } } } },
-    { family = "mad2", isa = "amx", template = "panel", preparation = "bytes16",
+      tokens_min = 8, axes = { { rows = { 32, 64, 128 }, tokens = { 4 }, prefetch = { 0, 16384 } } } },
+    { family = "mad2", isa = "amx", template = "panel", tokens_min = 8, preparation = "bytes16",
       axes = { { rows = { 16, 32, 64, 128 }, tokens = { 16 }, prefetch = { 0 } } } },
     { family = "lut3", isa = "scalar", preparation = "lut3",
       axes = { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = { 0 } } } },
@@ -107,6 +108,9 @@ variants.kernels = {
                { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
     { family = "mad2", isa = "i8mm", preparation = "bytes16",
       axes = { { rows = { 16 }, tokens = { 2, 4, 16 }, prefetch = { 0, 4096 } } } },
+    { family = "lut3", isa = "neon", preparation = "lut3",
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
     { family = "lut2", isa = "neon", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
                { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
@@ -119,9 +123,9 @@ for bits = 1, 4 do
     local function layout(family, code_length, rows)
         table.insert(variants.layouts, { family = family, bits = bits, code_length = code_length, rows = rows })
     end
-    local function kernels(family, isa, preparation, axes)
+    local function kernels(family, isa, preparation, axes, template)
         table.insert(variants.kernels, { family = family, bits = bits, isa = isa, preparation = preparation,
-                                         axes = axes })
+                                         template = template, axes = axes })
     end
     layout("bits", 8, { 32, 64, 128 })
     layout("madq", 32, { 16, 32, 64 })
@@ -139,12 +143,16 @@ for bits = 1, 4 do
     kernels("madq", "avx512vnni", "bytes32", {
         { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = some },
         { rows = { 32, 64 }, tokens = { 4 }, prefetch = none } })
+    kernels("madq", "neon", "bytes32", { { rows = { 16 }, tokens = { 1 }, prefetch = some } }, "madq_arm")
+    kernels("madq", "dotprod", "bytes32", {
+        { rows = { 16, 32 }, tokens = { 1 }, prefetch = some },
+        { rows = { 16 }, tokens = { 4 }, prefetch = none } }, "madq_arm")
 end
 
 -- Plain units: a template rendered once per instruction set, without kernels: file NAME_ISA.c.
 variants.plain = {
     { name = "floats", isas = { "scalar", "avx2", "avx512bw", "neon" } },
-    { name = "head", isas = { "scalar", "avx2", "avx512vnni" } },
+    { name = "head", isas = { "scalar", "avx2", "avx512bw", "avx512vnni", "neon", "dotprod" } },
 }
 
 return variants

@@ -29,7 +29,11 @@ const tmac_head_kernels *tmac_head_kernels_for(tmac_isa_set isa)
 {
 #if defined __x86_64__
     if (tmac_isa_has(isa, TMAC_ISA_AVX512VNNI)) return &tmac_head_avx512vnni;
+    if (tmac_isa_has(isa, TMAC_ISA_AVX512BW)) return &tmac_head_avx512bw;
     if (tmac_isa_has(isa, TMAC_ISA_AVX2)) return &tmac_head_avx2;
+#elif defined __aarch64__
+    if (tmac_isa_has(isa, TMAC_ISA_DOTPROD)) return &tmac_head_dotprod;
+    if (tmac_isa_has(isa, TMAC_ISA_NEON)) return &tmac_head_neon;
 #endif
     (void)isa;
     return &tmac_head_scalar;

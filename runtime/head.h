@@ -96,7 +96,9 @@ typedef struct tmac_head_kernels {
 // Rendered from templates/head.c.
 extern const tmac_head_kernels tmac_head_scalar;
 #if defined __x86_64__
-extern const tmac_head_kernels tmac_head_avx2, tmac_head_avx512vnni;
+extern const tmac_head_kernels tmac_head_avx2, tmac_head_avx512bw, tmac_head_avx512vnni;
+#elif defined __aarch64__
+extern const tmac_head_kernels tmac_head_neon, tmac_head_dotprod;
 #endif
 
 // The kernels of the widest instruction set in `isa` that has them.

@@ -31,7 +31,7 @@
 
 #include "base/isa.h"
 
-enum { TMAC_KERNEL_ABI = 1, TMAC_COLUMNS_MAX = (1 << 24) - 1 };
+enum { TMAC_KERNEL_ABI = 2, TMAC_COLUMNS_MAX = (1 << 24) - 1 };
 
 typedef struct tmac_shape {
     uint32_t rows, columns, group;
@@ -111,6 +111,7 @@ typedef struct tmac_kernel {
     tmac_isa isa;
     const tmac_layout *layout;
     uint32_t token_block; // tokens handled together in registers; any number of tokens works
+    uint32_t tokens_min;  // fewest tokens it is meant for: plans and tuner pass it over below
 
     // The activation side. Kernels with the same `preparation` name accept each other's prepared bytes, whatever their
     // instruction set.

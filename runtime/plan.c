@@ -17,7 +17,8 @@
 
 // Streaming wants some software prefetch, caches do not mind it: the distance nearest to this is never far
 // from the best on the hosts measured.
-enum { RULE_PREFETCH = 4096 };
+// Panels are decoded in bursts, and want their weights earlier.
+enum { RULE_PREFETCH = 4096, RULE_PANEL_PREFETCH = 16384 };
 
 static const struct {
     uint32_t first, typical;
@@ -79,8 +80,8 @@ bool tmac_layout_holds(const tmac_layout *layout, const tmac_input_set *set)
 
 // ------------------------------------------------------------------------------------------------------------ rule
 
-// Where weights stream from memory the fewer bits win, so lut5 goes first where vpermi2b is, in tall tiles; where they
-// live in the caches the multiply-add does. Both have kernels for many tokens.
+// Where weights stream from memory the fewer bits win, so lut5 goes first where vpermi2b is, in tall tiles, and lut3 with
+// AVX2, in low ones, which have kernels for four tokens; where they live in the caches the multiply-add does.
 static const struct {
     tmac_isa isa;
     const char *family; // NULL: any
@@ -89,11 +90,13 @@ static const struct {
 } preferences[] = {
     {TMAC_ISA_AVX512VBMI, "lut5", 512, true}, {TMAC_ISA_AVX512VNNI, "mad2", 64, false},
     {TMAC_ISA_AVX512VNNI, "madq", 64, false}, {TMAC_ISA_AVX512BW, "mad2", 64, false},
-    {TMAC_ISA_AVXVNNI, "mad2", 64, false},    {TMAC_ISA_AVX2, "mad2", 64, false},
-    {TMAC_ISA_AVX2, "madq", 64, false},       {TMAC_ISA_SSE41, "mad2", 64, false},
-    {TMAC_ISA_SSSE3, "lut2", 64, false},      {TMAC_ISA_I8MM, "mad2", 64, false},
-    {TMAC_ISA_DOTPROD, "mad2", 64, false},    {TMAC_ISA_NEON, "mad2", 64, false},
-    {TMAC_ISA_SCALAR, "mad2", 64, false},     {TMAC_ISA_SCALAR, NULL, 64, false},
+    {TMAC_ISA_AVXVNNI, "mad2", 64, false},    {TMAC_ISA_AVX2, "lut3", 32, true},
+    {TMAC_ISA_AVX2, "mad2", 64, false},       {TMAC_ISA_AVX2, "madq", 64, false},
+    {TMAC_ISA_SSE41, "mad2", 64, false},      {TMAC_ISA_SSSE3, "lut2", 64, false},
+    {TMAC_ISA_I8MM, "mad2", 64, false},       {TMAC_ISA_DOTPROD, "mad2", 64, false},
+    {TMAC_ISA_DOTPROD, "madq", 64, false},    {TMAC_ISA_NEON, "mad2", 64, false},
+    {TMAC_ISA_NEON, "madq", 64, false},       {TMAC_ISA_SCALAR, "mad2", 64, false},
+    {TMAC_ISA_SCALAR, NULL, 64, false},
 };
 
 // The rows that padding adds, in all matrices of the set.
@@ -142,23 +145,27 @@ static const tmac_layout *rule_layout(const tmac_input_set *set, tmac_isa_set is
     return NULL;
 }
 
+// Decodes a panel of weights once for all tokens.
+static bool is_panel(const tmac_kernel *kernel)
+{
+    return strstr(kernel->name, "_panel_") != NULL;
+}
+
 // How far a kernel's prefetch distance ("prefetch=4096" among its parameters; none: 0) is from the rule's.
 static uint64_t prefetch_error(const tmac_kernel *kernel)
 {
     const char *text = strstr(kernel->parameters, "prefetch=");
     uint64_t distance = text ? strtoull(text + strlen("prefetch="), NULL, 10) : 0;
-    return distance > RULE_PREFETCH ? distance - RULE_PREFETCH : RULE_PREFETCH - distance;
+    uint64_t wanted = is_panel(kernel) ? RULE_PANEL_PREFETCH : RULE_PREFETCH;
+    return distance > wanted ? distance - wanted : wanted - distance;
 }
 
 static bool better_kernel(const tmac_kernel *a, const tmac_kernel *b, uint32_t typical)
 {
-    bool fits = a->token_block <= typical, other_fits = b->token_block <= typical;
+    bool fits = a->tokens_min <= typical, other_fits = b->tokens_min <= typical;
     if (fits != other_fits) return fits;
-    // Kernels that decode a panel once for all tokens, where there are enough of them.
-    bool panel = strstr(a->name, "_panel_") != NULL,
-         other_panel = strstr(b->name, "_panel_") != NULL;
-    if (a->isa != TMAC_ISA_AMX && b->isa != TMAC_ISA_AMX && panel != other_panel)
-        return panel == fits;
+    if (a->isa != TMAC_ISA_AMX && b->isa != TMAC_ISA_AMX && is_panel(a) != is_panel(b))
+        return is_panel(a) == fits;
     if (a->isa != b->isa) return a->isa > b->isa;
     if (a->token_block != b->token_block) return fits == (a->token_block > b->token_block);
     return prefetch_error(a) < prefetch_error(b);

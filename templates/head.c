@@ -1,4 +1,4 @@
-% local lanes = ({ scalar = "scalar", avx2 = "avx2", avx512vnni = "avx512" })[isa.name]
+% local lanes = ({ avx512bw = "avx512", avx512vnni = "avx512", dotprod = "neon" })[isa.name] or isa.name
 // Integer heads for ${isa.name}: runtime/head.h has the layout, the order of operations and what each function promises.
 //
 // The loop is limited by memory: a block of 128 bytes (4 bits) costs about 14 instructions, fewer cycles than the

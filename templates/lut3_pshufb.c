@@ -106,9 +106,9 @@ static inline __attribute__((always_inline)) void ${name}_block_${count}(
 % if count == 1 then
     (void)stride; // of one token
 % end
+% for offset = 0, 5 * rows - 1, 64 do part("part_prefetch", { offset = offset, indent = "    " }) end
 % for v = 0, vectors - 1 do
     vector signs${v} = vector_load(${v == 0 and "w" or "w + " .. isa.bytes * v});
-%     if isa.bytes * v % 64 == 0 then part("part_prefetch", { offset = isa.bytes * v, indent = "    " }) end
 %     for n = 0, count - 1 do
     vector low${v}_${n} = vector_zero(), high${v}_${n} = vector_zero();
 %     end
@@ -117,7 +117,6 @@ static inline __attribute__((always_inline)) void ${name}_block_${count}(
     for (uint32_t c = 0; c < codes; c++, w += ${rows}, table += TABLE_BYTES) {
 % for v = 0, vectors - 1 do
         const vector x${v} = vector_load(${v == 0 and "w" or "w + " .. isa.bytes * v});
-%     if isa.bytes * v % 64 == 0 then part("part_prefetch", { offset = isa.bytes * v, indent = "        " }) end
 %     for half = 0, 1 do
 %         local id = v .. "_" .. half
         const vector index${id} = vector_and(${half == 0 and "x" .. v or ("vector_shift_down16(x%d, 4)"):format(v)}, nibble);

@@ -7,12 +7,17 @@
 // Every buffer lies against a page that may not be touched: at its end in one pass, at its beginning in the other; the
 // slack on the other side holds a pattern that must survive. It is a plain program, so that it runs under sanitizers and
 // emulators.
+//
+// Problems are dealt out to several processes, one by one. What a problem is and what is random in its check follows
+// from the seed and its number alone, so that the same problems fail with any number of processes.
 #include <inttypes.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/options.h"
@@ -197,13 +202,15 @@ static void fill_inputs(const problem *p, tmac_random *random, int8_t *q)
     }
 }
 
+// Seven of eight are small: what goes wrong does so at ends, and of those a small problem has as many.
 static problem random_problem(tmac_random *random)
 {
     static const uint32_t groups[] = {0, 0, 32, 64, 128, 256};
+    const bool large = tmac_random_below(random, 8) == 0;
     problem p = {
-        .rows = 1 + tmac_random_below(random, 300),
-        .columns = 1 + tmac_random_below(random, 1500),
-        .tokens = 1 + tmac_random_below(random, 9),
+        .rows = 1 + tmac_random_below(random, large ? 300 : 70),
+        .columns = 1 + tmac_random_below(random, large ? 1500 : 300),
+        .tokens = 1 + tmac_random_below(random, large ? 9 : 5),
         .weights = tmac_random_below(random, 2) == 0
                        ? W_RANDOM
                        : (weight_pattern)tmac_random_below(random, W_COUNT),
@@ -214,7 +221,7 @@ static problem random_problem(tmac_random *random)
     p.group = tmac_random_below(random, 3) == 0 ? 1 + tmac_random_below(random, p.columns)
                                                 : groups[tmac_random_below(random, 6)];
     if (p.group > p.columns) p.group = 0;
-    if (tmac_random_below(random, 16) == 0) p.tokens += tmac_random_below(random, 40);
+    if (tmac_random_below(random, large ? 16 : 64) == 0) p.tokens += tmac_random_below(random, 40);
     return p;
 }
 
@@ -237,6 +244,8 @@ typedef struct instance {
     fenced weights, q;
     int32_t *expected; // [tokens][groups][rows]
     int32_t *sums;     // [tokens][groups], of the activations: what rows of padding are made of
+    const char *preparation;   // of the reference bytes; NULL: none yet
+    uint8_t *reference;        // what the reference prepares, for all tokens
     const tmac_layout *format; // the weights are of its format; NULL: none yet
 } instance;
 
@@ -307,11 +316,27 @@ static const tmac_kernel *first_of_preparation(const char *preparation)
     return kernels[i];
 }
 
-static const char *check_prepare(checker *check, const tmac_kernel *kernel, const instance *in,
+// Prepares all tokens by the reference, unless that is done already. False when it wants another number of bytes.
+static bool prepare_reference(const char *preparation, instance *in, size_t stride)
+{
+    const tmac_kernel *reference = first_of_preparation(preparation);
+    if (reference->prepared_bytes(in->shape.columns, in->shape.group) != stride) return false;
+    if (in->preparation && strcmp(in->preparation, preparation) == 0) return true;
+    free(in->reference);
+    in->reference = aligned_alloc(64, stride * in->p->tokens);
+    if (in->reference == NULL) {
+        fputs("check-kernels: out of memory\n", stderr);
+        exit(1);
+    }
+    prepare_tokens(reference, in, 1, in->reference, stride);
+    in->preparation = preparation;
+    return true;
+}
+
+static const char *check_prepare(checker *check, const tmac_kernel *kernel, instance *in,
                                  fenced *prepared, size_t stride)
 {
-    const tmac_kernel *reference = first_of_preparation(kernel->preparation);
-    if (reference->prepared_bytes(in->shape.columns, in->shape.group) != stride)
+    if (!prepare_reference(kernel->preparation, in, stride))
         return "prepared_bytes differs between instruction sets";
     prepare_tokens(kernel, in, 1, prepared->data, stride);
     const char *complaint = NULL;
@@ -319,8 +344,7 @@ static const char *check_prepare(checker *check, const tmac_kernel *kernel, cons
     prepare_tokens(kernel, in, 2 + tmac_random_below(&check->random, 6), other.data, stride);
     if (memcmp(prepared->data, other.data, prepared->bytes) != 0)
         complaint = "prepare gives other bytes in parts";
-    prepare_tokens(reference, in, 1, other.data, stride);
-    if (memcmp(prepared->data, other.data, prepared->bytes) != 0)
+    if (memcmp(prepared->data, in->reference, prepared->bytes) != 0)
         complaint = "prepare differs between instruction sets";
     if (!unfence(&other)) complaint = "prepare writes outside";
     return complaint;
@@ -350,7 +374,7 @@ static const char *check_outputs(const tmac_matmul *job, const instance *in, uin
     return NULL;
 }
 
-static const char *check_kernel(checker *check, const tmac_kernel *kernel, const instance *in,
+static const char *check_kernel(checker *check, const tmac_kernel *kernel, instance *in,
                                 const uint8_t *tiles)
 {
     const tmac_layout *layout = kernel->layout;
@@ -462,8 +486,73 @@ static void check_problem(checker *check, const problem *p, bool at_end)
     }
     free(in.expected);
     free(in.sums);
+    free(in.reference);
     unfence(&in.q);
     unfence(&in.weights);
+}
+
+// ------------------------------------------------------------------------------------------- all problems
+
+enum { FIXED = sizeof fixed / sizeof fixed[0], LENGTHY = sizeof lengthy / sizeof lengthy[0] };
+
+// What all processes share.
+typedef struct shared_state {
+    _Atomic uint64_t next, passed, failed;
+} shared_state;
+
+typedef struct workload {
+    uint64_t seed, problems; // random ones
+    bool reduced;
+    shared_state *shared;
+} workload;
+
+// The fixed problems with either fence, those with long rows, the random ones. False beyond the last.
+static bool check_number(checker *check, const workload *work, uint64_t number)
+{
+    check->random.state = work->seed + (number << 32);
+    if (number < 2 * FIXED) {
+        const problem *p = &fixed[number / 2];
+        if (!work->reduced || p->columns <= 700) check_problem(check, p, number % 2 == 0);
+        return true;
+    }
+    number -= 2 * FIXED;
+    if (number < LENGTHY) {
+        if (!work->reduced) check_problem(check, &lengthy[number], number % 2 == 0);
+        return true;
+    }
+    number -= LENGTHY;
+    if (number >= work->problems) return false;
+    const problem p = random_problem(&check->random);
+    check_problem(check, &p, number % 2 == 0);
+    return true;
+}
+
+static void check_all(checker *check, const workload *work)
+{
+    while (check_number(check, work, work->shared->next++)) {
+    }
+    work->shared->passed += check->passed;
+    work->shared->failed += check->failed;
+}
+
+// A process that dies has said of what, and counts as one failure.
+static void check_in_processes(checker *check, const workload *work, uint64_t jobs)
+{
+    fflush(stdout);
+    uint64_t started = 0;
+    for (; started < jobs; started++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            check_all(check, work);
+            exit(0);
+        }
+        if (child < 0) break;
+    }
+    if (started == 0) check_all(check, work);
+    for (; started > 0; started--) {
+        int status;
+        if (wait(&status) < 0 || status != 0) work->shared->failed++;
+    }
 }
 
 // ------------------------------------------------------------------------------------------- main
@@ -472,13 +561,17 @@ int main(int argc, char **argv)
 {
     checker check = {.filter = ""};
     bool reduced = false;
-    uint64_t problems = UINT64_MAX, seed = 1;
+    uint64_t problems = UINT64_MAX, jobs = 0;
+    workload work = {.seed = 1};
     const char *emulated = NULL;
     const tmac_option options[] = {
         {'v', "verbose", TMAC_OPTION_FLAG, &check.verbose, NULL, "name kernels that are skipped"},
         {0, "reduced", TMAC_OPTION_FLAG, &reduced, NULL, "a small table, for sanitizers"},
         {0, "problems", TMAC_OPTION_UNSIGNED, &problems, "N", "random problems (default 20)"},
-        {0, "seed", TMAC_OPTION_UNSIGNED, &seed, "N", "seed of the random problems (default 1)"},
+        {0, "seed", TMAC_OPTION_UNSIGNED, &work.seed, "N",
+         "seed of the random problems (default 1)"},
+        {'j', "jobs", TMAC_OPTION_UNSIGNED, &jobs, "N",
+         "processes (default: one for each processor)"},
         {0, "filter", TMAC_OPTION_STRING, &check.filter, "TEXT",
          "only kernels with this in their name"},
         {0, "emulated", TMAC_OPTION_STRING, &emulated, "ISA",
@@ -498,7 +591,6 @@ int main(int argc, char **argv)
     signal(SIGSEGV, die_by_name);
     signal(SIGBUS, die_by_name);
     signal(SIGILL, die_by_name);
-    check.random.state = seed;
     check.isa = tmac_isa_verified();
     if (emulated != NULL) {
         tmac_isa isa;
@@ -526,18 +618,24 @@ int main(int argc, char **argv)
                                                check.filter));
     }
 
-    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
-        if (reduced && fixed[i].columns > 700) continue;
-        check_problem(&check, &fixed[i], true);
-        check_problem(&check, &fixed[i], false);
+    work.problems = problems;
+    work.reduced = reduced;
+    work.shared =
+        mmap(NULL, sizeof *work.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (work.shared == MAP_FAILED) {
+        perror("check-kernels: cannot map memory");
+        return 1;
     }
-    for (size_t i = 0; !reduced && i < sizeof lengthy / sizeof lengthy[0]; i++)
-        check_problem(&check, &lengthy[i], i % 2 == 0);
-    for (uint64_t i = 0; i < problems; i++) {
-        const problem p = random_problem(&check.random);
-        check_problem(&check, &p, i % 2 == 0);
+    if (jobs == 0) {
+        const long online = sysconf(_SC_NPROCESSORS_ONLN);
+        jobs = online > 0 ? (uint64_t)online : 1;
     }
+    if (jobs == 1)
+        check_all(&check, &work);
+    else
+        check_in_processes(&check, &work, jobs);
+    const uint64_t failed = work.shared->failed;
     printf("%zu kernels, %zu skipped on this host\n", selected, skipped);
-    printf("%" PRIu64 " passed, %" PRIu64 " failed\n", check.passed, check.failed);
-    return check.failed == 0 ? 0 : 1;
+    printf("%" PRIu64 " passed, %" PRIu64 " failed\n", (uint64_t)work.shared->passed, failed);
+    return failed == 0 ? 0 : 1;
 }

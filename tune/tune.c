@@ -209,7 +209,7 @@ static tmac_status layouts_near_best(const session *s, const tmac_input_set *set
 // prefetch or chosen by the rule: with weights warm the distance decides nothing.
 static bool worth_prefill(const session *s, const tmac_kernel *kernel, uint32_t bucket)
 {
-    if (kernel->token_block > tmac_bucket_typical(bucket)) return false;
+    if (kernel->tokens_min > tmac_bucket_typical(bucket)) return false;
     if (kernel->token_block > 1) return true;
     for (size_t i = 0; i < s->candidate_count; i++) {
         const tmac_kernel *other = s->candidates[i];
@@ -220,12 +220,13 @@ static bool worth_prefill(const session *s, const tmac_kernel *kernel, uint32_t 
     return true;
 }
 
-// At N = 1: kernels for several tokens only where there is none for one.
+// At N = 1: kernels meant for several tokens only where there is none for one.
 static bool worth_decode(const session *s, const tmac_kernel *kernel)
 {
-    for (size_t i = 0; i < s->candidate_count && kernel->token_block > 1; i++) {
+    for (size_t i = 0; i < s->candidate_count && kernel->tokens_min > 1; i++) {
         const tmac_kernel *other = s->candidates[i];
-        if (other->layout == kernel->layout && other->isa == kernel->isa && other->token_block == 1)
+        if (other->layout == kernel->layout && other->isa != TMAC_ISA_SCALAR &&
+            other->tokens_min == 1)
             return false;
     }
     return true;

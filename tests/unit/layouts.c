@@ -71,6 +71,22 @@ Test(layouts, lut2_bytes)
     }
 }
 
+// Row 16 is byte 8 of 32. A block: a byte of signs, four codes of two triples.
+Test(layouts, lut3_bytes)
+{
+    uint8_t tile[4096];
+    const tmac_layout *layout = layout_named("lut3_r32");
+    static const uint8_t step[6] = {1, 3, 9, 1 << 4, 3 << 4, 9 << 4};
+    for (uint32_t k = 0; k < 6; k++) {
+        pack_one(layout, 16, 6 + k, 1, tile);
+        cr_expect_eq(tile[8], 0);
+        cr_expect_eq(tile[2 * 32 + 8], step[k]);
+        pack_one(layout, 16, 6 + k, -1, tile);
+        cr_expect_eq(tile[8], k < 3 ? 32 : 16, "the sign of triple 2 or 3");
+        cr_expect_eq(tile[2 * 32 + 8], step[k]);
+    }
+}
+
 Test(layouts, sizes)
 {
     static const struct {
@@ -87,6 +103,9 @@ Test(layouts, sizes)
         {"lut5_r64", {64, 1276, 1276}, 64 * (256 + 2)},    // and the next
         {"lut5_r64", {64, 327675, 327675}, 64 * (65535 + 2)}, // the longest group of all
         {"lut5_r64", {64, 327676, 327676}, 0},
+        {"lut3_r32", {32, 24, 24}, 32 * 5 + 32},          // a block: five bytes; a multiple of 64
+        {"lut3_r64", {64, 2560, 2560}, 64 * (427 + 107)}, // 1.67 bits a weight
+        {"lut3_r64", {64, 64, 32}, 64 * 2 * (6 + 2)},     // each group starts a block
         {"lut2_r32", {32, 2560, 2560}, 32 * 640},
         {"lut2_r32", {32, 4, 4}, 64}, // a multiple of 64
         {"lut2_r32", {32, 172, 172}, 32 * 43 + 32},

@@ -23,6 +23,8 @@ Test(plan_rule, fewer_bits_where_weights_stream)
     cr_expect_str_eq(rule(TMAC_STREAMED, TMAC_ISA_AVX512VBMI).layout, "lut5_r512");
     cr_expect_str_eq(rule(TMAC_RESIDENT, TMAC_ISA_AVX512GFNI).layout, "mad2_r64");
     cr_expect_str_eq(rule(TMAC_STREAMED, TMAC_ISA_AVX512VNNI).layout, "mad2_r64");
+    cr_expect_str_eq(rule(TMAC_STREAMED, TMAC_ISA_AVX2).layout, "lut3_r32");
+    cr_expect_str_eq(rule(TMAC_RESIDENT, TMAC_ISA_AVX2).layout, "mad2_r32");
     cr_expect_str_eq(rule(TMAC_STREAMED, TMAC_ISA_SSSE3).layout, "lut2_r64");
 }
 
@@ -35,7 +37,7 @@ Test(plan_rule, kernels_fit_set_and_bucket)
             const tmac_kernel *kernel = tmac_kernel_find(entry.kernel[bucket]);
             cr_assert_not_null(kernel, "%s", tmac_isa_name((tmac_isa)isa));
             cr_expect(tmac_isa_has(tmac_isa_contained((tmac_isa)isa), kernel->isa));
-            cr_expect_leq(kernel->token_block, tmac_bucket_typical(bucket));
+            cr_expect_leq(kernel->tokens_min, tmac_bucket_typical(bucket));
             cr_expect_str_eq(kernel->layout->name, entry.layout);
         }
     }
@@ -48,6 +50,19 @@ Test(plan_rule, panels_for_many_tokens)
     cr_expect_not_null(strstr(gfni.kernel[TMAC_BUCKETS - 1], "_panel_"));
     const tmac_plan_entry amx = rule(TMAC_STREAMED, TMAC_ISA_AMX);
     cr_expect_neq(tmac_kernel_find(amx.kernel[0])->isa, TMAC_ISA_AMX);
-    cr_expect_eq(tmac_kernel_find(amx.kernel[TMAC_BUCKETS - 1])->isa, TMAC_ISA_AMX);
+    cr_expect_neq(tmac_kernel_find(amx.kernel[tmac_bucket_of(4)])->isa, TMAC_ISA_AMX);
+    for (uint32_t bucket = tmac_bucket_of(8); bucket < TMAC_BUCKETS; bucket++)
+        cr_expect_eq(tmac_kernel_find(amx.kernel[bucket])->isa, TMAC_ISA_AMX);
+}
+
+// A panel of lut5 pays from a block of tokens on, of mad2 from two on, whose other kernels share their decoding too.
+Test(plan_rule, panels_for_small_batches)
+{
+    const tmac_plan_entry lut5 = rule(TMAC_STREAMED, TMAC_ISA_AVX512GFNI);
+    const tmac_plan_entry mad2 = rule(TMAC_RESIDENT, TMAC_ISA_AVX512GFNI);
+    cr_expect_not_null(strstr(lut5.kernel[tmac_bucket_of(4)], "_panel_"));
+    cr_expect_not_null(strstr(lut5.kernel[tmac_bucket_of(8)], "_panel_"));
+    cr_expect_null(strstr(mad2.kernel[tmac_bucket_of(4)], "_panel_"));
+    cr_expect_not_null(strstr(mad2.kernel[tmac_bucket_of(8)], "_panel_"));
 }
 #endif

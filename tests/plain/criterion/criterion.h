@@ -41,6 +41,8 @@ void plain_check(bool holds, bool fatal, const char *file, int line, const char 
 
 #define cr_assert(condition, ...) PLAIN(true, (condition), #condition, __VA_ARGS__)
 #define cr_assert_eq(a, b, ...)   PLAIN(true, (a) == (b), #a " == " #b, __VA_ARGS__)
+#define cr_assert_leq(a, b, ...)  PLAIN(true, (a) <= (b), #a " <= " #b, __VA_ARGS__)
+#define cr_assert_not(a, ...)     PLAIN(true, !(a), "not " #a, __VA_ARGS__)
 #define cr_assert_float_eq(a, b, epsilon, ...)                                                     \
     PLAIN(true, (a) - (b) <= (epsilon) && (b) - (a) <= (epsilon), #a " is about " #b, __VA_ARGS__)
 #define cr_assert_not_null(a, ...) PLAIN(true, (a) != NULL, #a " is not NULL", __VA_ARGS__)
