@@ -1,4 +1,5 @@
-// Packing: from the file's rows to the tiles that the plan's kernels read.
+// Packing: from the file's rows to the tiles that the plan's kernels read. Each worker packs what it will multiply: where
+// there are several memory nodes, the system places a page where it is first written.
 //
 // All tiles of all layers lie in one arena of huge pages, in the order in which a token reads them. Packing is done
 // tile by tile on all workers, each with one tile's rows unpacked at a time, so a model never exists unpacked.
@@ -164,6 +165,7 @@ typedef struct pack_job {
     const tmac_layout *layout; // NULL: a float matrix to be copied as f32
     size_t unit_bytes;
     uint64_t first_unit, units;
+    uint64_t set_first, set_units; // of the matrices that are multiplied together
     const uint8_t *found; // packed already, in the cache; NULL: to be packed
 } pack_job;
 
@@ -173,6 +175,7 @@ typedef struct pack_jobs {
     uint64_t units;
     size_t bytes;  // of the arena
     int8_t **rows; // one buffer per worker
+    const tmac_pool *pool;
 } pack_jobs;
 
 static const tmac_resolved *find_resolved(const tmac_model *model, const tmac_input_set *set)
@@ -209,7 +212,8 @@ static tmac_status add_job(pack_jobs *jobs, const tmac_matrix *matrix, tmac_line
     if (!tmac_size_multiply(job.unit_bytes, (size_t)job.units, &bytes) ||
         !tmac_size_add(bytes, 64 + jobs->bytes, &jobs->bytes))
         return tmac_fail(TMAC_OUT_OF_MEMORY, "%s: too large for this machine", matrix->name);
-    job.first_unit = jobs->units;
+    job.first_unit = job.set_first = jobs->units;
+    job.set_units = job.units;
     jobs->units += job.units;
     jobs->list[jobs->count++] = job;
     return tmac_ok();
@@ -224,6 +228,8 @@ static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
     step->sets = tmac_partition(matrices->matrix, matrices->count, first);
     for (uint32_t s = 0; s < step->sets; s++) {
         const tmac_matrix *const *members = &matrices->matrix[first[s]];
+        const uint32_t first_job = jobs->count;
+        const uint64_t first_unit = jobs->units;
         tmac_linear_set *set = &step->set[s];
         assert(members[0]);
         set->matrices = first[s + 1] - first[s];
@@ -244,6 +250,10 @@ static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
             assert(members[i]);
             TMAC_TRY(add_job(jobs, members[i], &set->linear[i], layout));
             set->tile_count += layout ? set->linear[i].tile_count : members[i]->rows;
+        }
+        for (uint32_t j = first_job; j < jobs->count; j++) {
+            jobs->list[j].set_first = first_unit;
+            jobs->list[j].set_units = jobs->units - first_unit;
         }
     }
     return tmac_ok();
@@ -274,11 +284,14 @@ static void pack_unit(const pack_job *job, uint64_t unit, int8_t *rows)
 
 static void pack_phase(void *argument, uint32_t worker, uint32_t workers)
 {
+    (void)workers;
     pack_jobs *jobs = argument;
-    uint64_t begin, end;
-    tmac_share(jobs->units, worker, workers, &begin, &end);
     for (uint32_t i = 0; i < jobs->count; i++) {
         const pack_job *job = &jobs->list[i];
+        uint64_t begin, end;
+        tmac_pool_share(jobs->pool, job->set_units, worker, &begin, &end);
+        begin += job->set_first;
+        end += job->set_first;
         uint64_t from = begin > job->first_unit ? begin - job->first_unit : 0;
         uint64_t to = end > job->first_unit ? end - job->first_unit : 0;
         for (uint64_t unit = from; unit < to && unit < job->units; unit++)
@@ -296,6 +309,7 @@ static tmac_status fill(const tmac_model *model, pack_jobs *jobs, size_t largest
     jobs->rows = tmac_arena_take(&buffers, workers * sizeof *jobs->rows);
     for (uint32_t w = 0; w < workers; w++)
         jobs->rows[w] = tmac_arena_take(&buffers, largest);
+    jobs->pool = model->pool;
     tmac_pool_run(model->pool, pack_phase, jobs);
     tmac_arena_free(&buffers);
     return tmac_ok();
