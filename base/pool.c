@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 enum {
     SPINS = 4000, // 50 to 200 us of pauses: longer than any gap between two phases of a token
     YIELDS = 200, // then looks between yields; after that, sleep
@@ -34,6 +36,7 @@ struct tmac_pool {
     bool stop;            // written before the last rise of `started`
     uint32_t threads;
     atomic_int spins; // none where threads outnumber processors: whoever is awaited needs this one
+    uint64_t *before; // [threads + 1]: the speeds of all workers before this one
     struct worker {
         tmac_pool *pool;
         uint32_t index;
@@ -135,6 +138,7 @@ static void dissolve(tmac_pool *pool, uint32_t count)
         pthread_join(pool->workers[i].thread, NULL);
     pthread_cond_destroy(&pool->moved);
     pthread_mutex_destroy(&pool->mutex);
+    free(pool->before);
     free(pool->workers);
     free(pool);
 }
@@ -155,10 +159,15 @@ tmac_status tmac_pool_new(uint32_t threads, tmac_pool **out)
         sched_getaffinity(0, sizeof usable, &usable) == 0 && (uint32_t)CPU_COUNT(&usable) < threads;
     atomic_store(&pool->spins, crowded ? 0 : SPINS);
     pool->workers = calloc(threads, sizeof *pool->workers);
-    if (!pool->workers) {
+    pool->before = calloc(threads + 1u, sizeof *pool->before);
+    if (!pool->workers || !pool->before) {
+        free(pool->before);
+        free(pool->workers);
         free(pool);
         return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for a pool of %u threads", threads);
     }
+    for (uint32_t i = 0; i <= threads; i++)
+        pool->before[i] = i;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->moved, NULL);
     for (uint32_t i = 1; i < threads; i++) {
@@ -219,4 +228,67 @@ tmac_status tmac_pool_pin(tmac_pool *pool, const uint16_t *cpus, uint32_t count)
         return tmac_fail(TMAC_USAGE, "processor %u is not one that this process may run on",
                          refused - 1);
     return tmac_ok();
+}
+
+// ------------------------------------------------------------------------------------------------- shares by speed
+
+void tmac_pool_set_speeds(tmac_pool *pool, const uint32_t *speeds)
+{
+    for (uint32_t i = 0; i < pool->threads; i++)
+        pool->before[i + 1] = pool->before[i] + speeds[i];
+}
+
+void tmac_pool_share(const tmac_pool *pool, uint64_t count, uint32_t worker, uint64_t *begin,
+                     uint64_t *end)
+{
+    // 1024 workers of speed 2^16: the sum is at most 2^26, the product below 2^63.
+    const uint64_t all = pool->before[pool->threads];
+    *begin = count * pool->before[worker] / all;
+    *end = count * pool->before[worker + 1] / all;
+}
+
+typedef struct speed_test {
+    uint64_t ns[TMAC_POOL_MAX]; // for one round, the fastest
+} speed_test;
+
+// Dot products within the first cache: what a core does per cycle counts, and not only its clock.
+static void speed_phase(void *argument, uint32_t worker, uint32_t workers)
+{
+    (void)workers;
+    enum { ROUNDS = 8, REPEATS = 64, LENGTH = 2048 };
+    speed_test *test = argument;
+    uint32_t a[LENGTH], sum = worker;
+    for (uint32_t i = 0; i < LENGTH; i++)
+        a[i] = i + worker;
+    uint64_t fastest = UINT64_MAX;
+    for (int round = 0; round < ROUNDS; round++) {
+        const uint64_t started = tmac_now_ns();
+        for (int r = 0; r < REPEATS; r++)
+            for (uint32_t i = 0; i < LENGTH; i++)
+                a[i] = a[i] * 5 + (sum += a[LENGTH - 1 - i]);
+        const uint64_t ns = tmac_now_ns() - started;
+        if (ns < fastest) fastest = ns;
+    }
+    volatile uint32_t kept = sum; // or the loop would be dropped
+    (void)kept;
+    test->ns[worker] = fastest ? fastest : 1;
+}
+
+void tmac_pool_measure_speeds(tmac_pool *pool)
+{
+    static const double ALIKE = 0.9;
+    speed_test test;
+    tmac_pool_run(pool, speed_phase, &test);
+    uint64_t least = test.ns[0], most = test.ns[0];
+    for (uint32_t i = 1; i < pool->threads; i++) {
+        if (test.ns[i] < least) least = test.ns[i];
+        if (test.ns[i] > most) most = test.ns[i];
+    }
+    const bool alike = (double)least >= ALIKE * (double)most;
+    uint32_t speeds[TMAC_POOL_MAX];
+    for (uint32_t i = 0; i < pool->threads; i++) {
+        const double speed = alike ? 1.0 : (double)least / (double)test.ns[i];
+        speeds[i] = 1 + (uint32_t)(speed * (TMAC_POOL_SPEED - 1));
+    }
+    tmac_pool_set_speeds(pool, speeds);
 }

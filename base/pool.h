@@ -34,6 +34,19 @@ void tmac_pool_run(tmac_pool *pool, tmac_phase phase, void *argument);
 // the price of ending one phase and starting another.
 void tmac_pool_barrier(tmac_pool *pool);
 
+// How work is split among cores of different speeds: worker i's shares become proportional to speeds[i], each from 1 to
+// TMAC_POOL_SPEED. Between phases only. Until then shares are equal.
+enum { TMAC_POOL_SPEED = 1 << 16 };
+void tmac_pool_set_speeds(tmac_pool *pool, const uint32_t *speeds);
+
+// Sets them from what the workers achieve when all run together, pinned before; differences of less than a tenth count
+// as none. Takes some milliseconds.
+void tmac_pool_measure_speeds(tmac_pool *pool);
+
+// The part [*begin, *end) of `count` items, below 2^37, that the worker takes: contiguous, by speed.
+void tmac_pool_share(const tmac_pool *pool, uint64_t count, uint32_t worker, uint64_t *begin,
+                     uint64_t *end);
+
 // The part [*begin, *end) of `count` items that worker `worker` of `workers` takes: contiguous, sizes differ by one.
 static inline void tmac_share(uint64_t count, uint32_t worker, uint32_t workers, uint64_t *begin,
                               uint64_t *end)

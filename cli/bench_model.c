@@ -227,10 +227,8 @@ static double bytes_per_token(const subject *s, const test *t)
         const uint32_t batches = (t->prompt + s->start->batch - 1) / s->start->batch;
         return (matrices * batches + head) / t->prompt;
     }
-    const double element = t->kv == TMAC_KV_F32 ? 4 : 2;
     const double positions = t->depth + (t->generation + 1) / 2.0;
-    return matrices + head +
-           2 * element * source->layer_count * source->kv_heads * source->head_dim * positions;
+    return matrices + head + (double)tmac_kv_position_bytes(source, t->kv) * positions;
 }
 
 static int ascending(const void *a, const void *b)
@@ -266,7 +264,7 @@ static json_t *make_row(const subject *s, const test *t, const uint64_t *ns)
                      "cpu_info", s->start->host.cpu_name,                         //
                      "n_batch", (json_int_t)s->start->batch,                      //
                      "n_threads", (json_int_t)tmac_pool_threads(s->start->pool),  //
-                     "type_kv", t->kv == TMAC_KV_F32 ? "f32" : "f16",             //
+                     "type_kv", tmac_kv_name(t->kv),                              //
                      "isa", tmac_isa_name(tmac_isa_best(s->start->isa)),          //
                      "head", tmac_head_name(s->start->head),                      //
                      "n_prompt", (json_int_t)t->prompt,                           //
@@ -323,7 +321,8 @@ static tmac_status run_tests(tmac_start *start, const lists *all, test t, writer
     tmac_status status = tmac_ok();
     for (uint32_t k = 0; k < all->kvs.count; k++)
         for (uint32_t d = 0; d < all->depths.count; d++) {
-            t.kv = strcmp(all->kvs.items[k], "f32") == 0 ? TMAC_KV_F32 : TMAC_KV_F16;
+            t.kv = TMAC_KV_F16;
+            if (all->kvs.items[k][0]) (void)tmac_kv_parse(all->kvs.items[k], &t.kv); // checked
             t.depth = (uint32_t)all->depths.items[d];
             for (uint32_t i = 0; i < all->prompts.count + all->generations.count; i++) {
                 const bool prompt = i < all->prompts.count;
@@ -361,11 +360,9 @@ static tmac_status check_names(const tmac_bench_model_options *options, const li
     if (!known)
         return tmac_fail(TMAC_USAGE, "unknown format '%.40s': expected md, csv, json, jsonl or sql",
                          options->output);
+    tmac_kv kv;
     for (uint32_t i = 0; i < all->kvs.count; i++)
-        if (all->kvs.items[i][0] && strcmp(all->kvs.items[i], "f16") != 0 &&
-            strcmp(all->kvs.items[i], "f32") != 0)
-            return tmac_fail(TMAC_USAGE, "unknown KV cache type '%s': expected f16 or f32",
-                             all->kvs.items[i]);
+        if (all->kvs.items[i][0]) TMAC_TRY(tmac_kv_parse(all->kvs.items[i], &kv));
     if (options->repetitions == 0 || options->repetitions > REPETITIONS_MAX)
         return tmac_fail(TMAC_USAGE, "between 1 and %d repetitions", REPETITIONS_MAX);
     return tmac_ok();

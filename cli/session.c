@@ -30,10 +30,7 @@ static tmac_status check_options(const tmac_start_options *options, tmac_open_op
     open->tokenizer = options->tokenizer;
     open->defer_checks = true;
     TMAC_TRY(tmac_bit_order_parse(options->bit_order, &open->bit_order));
-    if (options->kv && strcmp(options->kv, "f16") != 0 && strcmp(options->kv, "f32") != 0)
-        return tmac_fail(TMAC_USAGE, "unknown KV cache type '%.40s': expected f16 or f32",
-                         options->kv);
-    start->kv = options->kv && strcmp(options->kv, "f32") == 0 ? TMAC_KV_F32 : TMAC_KV_F16;
+    if (options->kv) TMAC_TRY(tmac_kv_parse(options->kv, &start->kv));
     if (options->head) TMAC_TRY(tmac_head_parse(options->head, &start->head));
     if (options->batch > BATCH_MAX)
         return tmac_fail(TMAC_USAGE, "a batch of %llu tokens: at most %d",
@@ -86,6 +83,28 @@ static tmac_status make_tokenizer(const char *model, const char *tokenizer, tmac
                                   : tmac_prefix(status, "%s", tokenizer ? tokenizer : model);
 }
 
+// Ties threads to processors where the user says so, or where cores differ: there, which core a thread has decides how
+// much work it gets.
+static tmac_status place_threads(const tmac_start_options *options, const tmac_cpu_list *cpus,
+                                 tmac_pool *pool)
+{
+    if (options->cpus) TMAC_TRY(tmac_pool_pin(pool, cpus->cpu, cpus->count));
+    tmac_cpu_list places; // one of each core first, the fastest kind first
+    tmac_cpu_list_allowed(&places);
+    tmac_topology topology;
+    if (tmac_topology_read("", &places, &topology).code != TMAC_OK) return tmac_ok();
+    const bool mixed = topology.mixed;
+    for (uint32_t i = 0; i < topology.count; i++)
+        places.cpu[i] = topology.processors[i].cpu;
+    tmac_topology_free(&topology);
+    if (!mixed) return tmac_ok();
+    if (!options->cpus && (tmac_pool_threads(pool) > places.count ||
+                           tmac_pool_pin(pool, places.cpu, places.count).code != TMAC_OK))
+        return tmac_ok(); // threads that wander have no speed of their own
+    tmac_pool_measure_speeds(pool);
+    return tmac_ok();
+}
+
 static tmac_status open_all(const char *model, const tmac_start_options *options,
                             const tmac_program *program, tmac_start *start)
 {
@@ -100,7 +119,7 @@ static tmac_status open_all(const char *model, const tmac_start_options *options
     TMAC_TRY(make_plan(options, program, threads, start, &plan));
     TMAC_TRY(tmac_pool_new(threads, &start->pool));
     // Before the model: weights lie in the memory node of the worker that writes them first.
-    if (options->cpus) TMAC_TRY(tmac_pool_pin(start->pool, cpus.cpu, cpus.count));
+    TMAC_TRY(place_threads(options, &cpus, start->pool));
     char cache[1024];
     const bool cached = !options->no_cache && tmac_cache_directory(cache, sizeof cache);
     const tmac_model_options model_options = {.pool = start->pool,

@@ -44,7 +44,7 @@ typedef struct tmac_start_options {
          TMAC_OPTION_STRING,                                                                       \
          &(options).kv,                                                                            \
          "TYPE",                                                                                   \
-         "numbers in the KV cache: f16 (default) or f32"},                                         \
+         "numbers in the KV cache: f16 (default), f32, int8"},                                     \
         {0,                                                                                        \
          "head",                                                                                   \
          TMAC_OPTION_STRING,                                                                       \

@@ -1,7 +1,7 @@
 // Attention of one layer: rotate queries and keys, store keys and values, attend. Called inside a phase by all workers.
 //
 // A unit of work is a KV head and a run: neighbouring tokens of one session, few enough that their rows share each load
-// of a block of keys or values (templates/part_attention.c). Units are dealt out in turn, because late ones cost more.
+// of a block of keys or values (templates/part_attention.c). Workers take units as they come: late ones cost more.
 //
 // One token of one session has as many units as KV heads, which rarely divide by the workers. Then the work is cut by
 // blocks of 64 positions, counted across the heads. The softmax needs the exact maximum over all positions before the
@@ -132,8 +132,8 @@ static void store(const layer_attention *a, uint32_t token, uint32_t head)
 static void store_all(const layer_attention *a)
 {
     uint64_t begin, end;
-    tmac_share((uint64_t)a->model->source->kv_heads * a->tokens, a->worker, a->workers, &begin,
-               &end);
+    tmac_pool_share(a->model->pool, (uint64_t)a->model->source->kv_heads * a->tokens, a->worker,
+                    &begin, &end);
     for (uint64_t task = begin; task < end; task++)
         store(a, (uint32_t)(task % a->tokens), (uint32_t)(task / a->tokens));
 }
@@ -245,7 +245,7 @@ static part part_of(const layer_attention *a, uint32_t head, uint32_t blocks)
 {
     uint64_t begin, end;
     const uint64_t first = (uint64_t)head * blocks, heads = a->model->source->kv_heads;
-    tmac_share(heads * blocks, a->worker, a->workers, &begin, &end);
+    tmac_pool_share(a->model->pool, heads * blocks, a->worker, &begin, &end);
     begin = begin > first ? begin - first : 0;
     end = end > first ? end - first : 0;
     part p = {begin < blocks ? (uint32_t)begin : blocks, end < blocks ? (uint32_t)end : blocks,
@@ -386,13 +386,17 @@ void tmac_attend(tmac_model *model, uint32_t layer, const tmac_batch_item *items
     const layer_attention a = {model, items, layer, tokens, worker, workers};
     const uint32_t heads = model->source->kv_heads;
     if (tokens > 1) {
+        if (worker == 0) atomic_store(&model->next_unit, 0);
         store_all(&a);
         tmac_pool_barrier(model->pool);
-        uint32_t task = 0;
+        uint32_t unit = 0, mine = atomic_fetch_add(&model->next_unit, 1);
         for (uint32_t first = 0, length; first < tokens; first += length) {
             length = run_length(&a, first);
-            for (uint32_t head = 0; head < heads; head++, task++)
-                if (task % workers == worker) attend(&a, first, length, head);
+            for (uint32_t head = 0; head < heads; head++, unit++) {
+                if (unit != mine) continue;
+                attend(&a, first, length, head);
+                mine = atomic_fetch_add(&model->next_unit, 1);
+            }
         }
     } else {
         const uint32_t blocks = items[0].position / TMAC_OUTPUT_BLOCK + 1;
@@ -404,7 +408,7 @@ void tmac_attend(tmac_model *model, uint32_t layer, const tmac_batch_item *items
             split_finish(&a, blocks);
         } else {
             uint64_t begin, end;
-            tmac_share(heads, worker, workers, &begin, &end);
+            tmac_pool_share(model->pool, heads, worker, &begin, &end);
             for (uint64_t head = begin; head < end; head++) {
                 store(&a, 0, (uint32_t)head);
                 attend(&a, 0, 1, (uint32_t)head);

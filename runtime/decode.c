@@ -116,7 +116,7 @@ static tmac_step_input prepare(const hand *h, const tmac_step *step, const ingre
                                    .activation_scale = model->activation_scale};
     uint64_t begin = 0, end = tokens;
     const bool in_parts = tokens < h->workers && step->wants_ternary;
-    if (!in_parts) tmac_share(tokens, h->worker, h->workers, &begin, &end);
+    if (!in_parts) tmac_pool_share(model->pool, tokens, h->worker, &begin, &end);
     for (uint64_t n = begin; n < end; n++)
         prepare_shared(h, step, in, &input, (uint32_t)n, in_parts ? h->worker : 0,
                        in_parts ? h->workers : 1);
@@ -131,7 +131,7 @@ static void run_step(const hand *h, const tmac_step *step, const ingredients *in
                      const tmac_outputs *outputs)
 {
     const tmac_step_input input = prepare(h, step, in);
-    tmac_step_multiply(h->model, step, &input, outputs, h->worker, h->workers);
+    tmac_step_multiply(h->model, step, &input, outputs, h->worker);
     tmac_pool_barrier(h->model->pool);
     account_hand(h, TMAC_PART_MATMUL);
 }

@@ -139,7 +139,8 @@ static void stored_phase(void *argument, uint32_t worker, uint32_t workers)
     const head_task *task = argument;
     const tmac_model *model = task->model;
     uint64_t begin, end;
-    tmac_share(model->source->vocab, worker, workers, &begin, &end);
+    (void)workers;
+    tmac_pool_share(model->pool, model->source->vocab, worker, &begin, &end);
     for (uint64_t row = begin; row < end; row += TMAC_FLOAT_ROWS) {
         uint64_t until = end - row < TMAC_FLOAT_ROWS ? end : row + TMAC_FLOAT_ROWS;
         tmac_head_stored_rows(model, (uint32_t)row, (uint32_t)until, task->first, task->tokens);
@@ -189,8 +190,9 @@ static void integer_phase(void *argument, uint32_t worker, uint32_t workers)
     const head_task *task = argument;
     const tmac_model *model = task->model;
     const tmac_head *head = &model->head;
+    (void)workers;
     uint64_t begin, end;
-    tmac_share(tmac_head_tiles(&head->shape), worker, workers, &begin, &end);
+    tmac_pool_share(model->pool, tmac_head_tiles(&head->shape), worker, &begin, &end);
     head->kernels->run(&(tmac_head_task){
         .shape = &head->shape,
         .tiles = head->tiles,

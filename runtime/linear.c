@@ -123,12 +123,12 @@ static void multiply_rows(const multiply *task, uint32_t matrix, uint32_t row_be
 }
 
 // Worker's share of one set.
-static void multiply_set(const multiply *task, uint32_t worker, uint32_t workers)
+static void multiply_set(const multiply *task, uint32_t worker)
 {
     const tmac_linear_set *set = task->set;
     const tmac_scratch *scratch = &task->model->scratch[worker];
     uint64_t begin, end;
-    tmac_share(set->tile_count, worker, workers, &begin, &end);
+    tmac_pool_share(task->model->pool, set->tile_count, worker, &begin, &end);
     uint64_t first = 0; // tile (or row) of the set at which this matrix starts
     for (uint32_t m = 0; m < set->matrices && first < end; m++) {
         uint64_t count = set->resolved ? set->linear[m].tile_count : set->linear[m].rows;
@@ -145,8 +145,7 @@ static void multiply_set(const multiply *task, uint32_t worker, uint32_t workers
 }
 
 void tmac_step_multiply(const tmac_model *model, const tmac_step *step,
-                        const tmac_step_input *input, const tmac_outputs *outputs, uint32_t worker,
-                        uint32_t workers)
+                        const tmac_step_input *input, const tmac_outputs *outputs, uint32_t worker)
 {
     uint32_t first_output = 0;
     for (uint32_t s = 0; s < step->sets; s++) {
@@ -157,7 +156,7 @@ void tmac_step_multiply(const tmac_model *model, const tmac_step *step,
                          .tokens = input->tokens,
                          .first_output = first_output,
                          .outputs = outputs};
-        multiply_set(&task, worker, workers);
+        multiply_set(&task, worker);
         first_output += step->set[s].matrices;
     }
 }

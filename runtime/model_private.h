@@ -2,6 +2,8 @@
 #ifndef TMAC_RUNTIME_MODEL_PRIVATE_H
 #define TMAC_RUNTIME_MODEL_PRIVATE_H
 
+#include <stdatomic.h>
+
 #include "base/memory.h"
 #include "runtime/floats.h"
 #include "runtime/head.h"
@@ -121,6 +123,7 @@ struct tmac_model {
     float *logits; // vocab
     size_t prepared_room;
     tmac_scratch *scratch; // one per worker
+    atomic_uint next_unit; // of attention, when workers take units as they come
     // A token's attention, cut by blocks of positions: see attention.c.
     float *split_scores;   // [heads][positions, rounded up to 16]
     float *split_partials; // [kv_heads][blocks][heads of one][head_dim]
@@ -168,8 +171,7 @@ typedef struct tmac_step_input {
 
 // Worker `worker`'s share of multiplying the input by all matrices of the step. Called inside a phase.
 void tmac_step_multiply(const tmac_model *model, const tmac_step *step,
-                        const tmac_step_input *input, const tmac_outputs *outputs, uint32_t worker,
-                        uint32_t workers);
+                        const tmac_step_input *input, const tmac_outputs *outputs, uint32_t worker);
 
 // Part `part` of `parts` of turning the float vector of token `token` into what the step's kernels read: writes to
 // input->prepared. codes: scratch for the integers. Returns the activations' scale.

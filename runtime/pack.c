@@ -1,4 +1,5 @@
-// Packing: from the file's rows to the tiles that the plan's kernels read.
+// Packing: from the file's rows to the tiles that the plan's kernels read. Each worker packs what it will multiply: where
+// there are several memory nodes, the system places a page where it is first written.
 //
 // All tiles of all layers lie in one arena of huge pages, in the order in which a token reads them. Packing is done
 // tile by tile on all workers, each with one tile's rows unpacked at a time, so a model never exists unpacked.
@@ -182,6 +183,7 @@ static tmac_status add_units(pack_jobs *jobs, tmac_pack_job job)
         !tmac_size_add(bytes, 64 + jobs->bytes, &jobs->bytes))
         return tmac_fail(TMAC_OUT_OF_MEMORY, "%s: too large for this machine", job.matrix->name);
     if (job.scratch > jobs->scratch) jobs->scratch = job.scratch;
+    job.set_units = job.units;
     jobs->list[jobs->count++] = job;
     return tmac_ok();
 }
@@ -227,6 +229,18 @@ static tmac_status add_head(pack_jobs *jobs)
                                      .scratch = TMAC_HEAD_ROWS * matrix->columns * sizeof(float)});
 }
 
+// Jobs from `first` on are multiplied together and divided among workers as one.
+static void share_as_multiplied(pack_jobs *jobs, uint32_t first)
+{
+    uint64_t units = 0;
+    for (uint32_t j = first; j < jobs->count; j++) {
+        jobs->list[j].set_before = units;
+        units += jobs->list[j].units;
+    }
+    for (uint32_t j = first; j < jobs->count; j++)
+        jobs->list[j].set_units = units;
+}
+
 static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
                              tmac_residency residency, pack_jobs *jobs)
 {
@@ -236,6 +250,7 @@ static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
     step->sets = tmac_partition(matrices->matrix, matrices->count, first);
     for (uint32_t s = 0; s < step->sets; s++) {
         const tmac_matrix *const *members = &matrices->matrix[first[s]];
+        const uint32_t first_job = jobs->count;
         tmac_linear_set *set = &step->set[s];
         assert(members[0]);
         set->matrices = first[s + 1] - first[s];
@@ -257,6 +272,7 @@ static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
             TMAC_TRY(add_job(jobs, members[i], &set->linear[i], layout));
             set->tile_count += layout ? set->linear[i].tile_count : members[i]->rows;
         }
+        share_as_multiplied(jobs, first_job);
     }
     return tmac_ok();
 }
@@ -284,6 +300,7 @@ static void pack_unit(pack_jobs *jobs, const tmac_pack_job *job, uint32_t unit, 
 // Every worker takes its share of every matrix, because a unit of one costs many times what a unit of another does.
 static void pack_phase(void *argument, uint32_t worker, uint32_t workers)
 {
+    (void)workers;
     pack_jobs *jobs = argument;
     for (uint32_t i = 0; i < jobs->count; i++) {
         uint64_t begin, end;

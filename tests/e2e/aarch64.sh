@@ -38,17 +38,17 @@ emulated "$arm/tests/unit" >"$work/units" 2>&1 || grep -q '^not ok' "$work/units
 cat "$work/units"
 
 # The models of tests/golden/synthetic.txt, synthesised on both processors.
-while read -r name shape golden; do
+while read -r name shape golden options; do
     [ -n "$name" ] || continue
     model=$work/$name.tm2
     "$bin/tmac-synth" --shape "$shape" --seed 1 "$work/native.tm2" 2>"$work/err"
     emulated "$arm/bin/tmac-synth" --shape "$shape" --seed 1 "$model" 2>"$work/err"
     if cmp -s "$work/native.tm2" "$model"; then pass "$name: the same model file"; else fail "$name: the same model file" "$(cat "$work/err")"; fi
     for isa in scalar neon dotprod i8mm; do
-        check "$name: logits under --isa $isa" "$(emulated_logits_of "$model" -t 0 -n 48 -i "The wind" --isa $isa)" "$golden"
+        check "$name: logits under --isa $isa" "$(emulated_logits_of "$model" -t 0 -n 48 -i "The wind" --isa $isa $options)" "$golden"
     done
     check "$name: logits with 2 threads, 3 tokens at once" \
-        "$(emulated_logits_of "$model" -t 0 -n 48 -i "The wind" -j 2 --batch 3)" "$golden"
+        "$(emulated_logits_of "$model" -t 0 -n 48 -i "The wind" -j 2 --batch 3 $options)" "$golden"
 done < tests/golden/synthetic.txt
 
 # Real models, one file of each type: the text that golden.json demands, and the logits of the native programs.

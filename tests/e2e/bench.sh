@@ -25,7 +25,7 @@ check "tg: bytes count the KV cache" "$(perl -MJSON::PP -0777 -ne 'my @r = @{dec
 check "jsonl: a line is an object" "$(run -p 8,4 -n 0 -j 1 -r 2 -o jsonl | perl -MJSON::PP -ne 'print decode_json($_)->{n_prompt}, " "')" "8 4 "
 check "csv: one header, rows as long" "$(run -p 8 -n 4 -j 1 -r 2 -o csv | perl -ne 's/"[^"]*"/x/g; print scalar(split /,/), " "')" "19 19 19 "
 check "md: a header and a row each" "$(run -p 8 -n 4 -j 1 -r 2 | grep -c '^|.*|$')" 4
-check "lists of KV types and batches" "$(run -p 8 -n 0 -j 1 -b 4,8 --kv f16,f32 -r 1 -o jsonl | sed 's/.*"n_batch":\([0-9]*\).*"type_kv":"\([^"]*\)".*/\1\2/' | xargs)" "4f16 4f32 8f16 8f32"
+check "lists of KV types and batches" "$(run -p 8 -n 0 -j 1 -b 4,8 --kv f16,f32,int8 -r 1 -o jsonl | sed 's/.*"n_batch":\([0-9]*\).*"type_kv":"\([^"]*\)".*/\1\2/' | xargs)" "4f16 4f32 4int8 8f16 8f32 8int8"
 check "a capped instruction set" "$(run -p 0 -n 4 -j 1 --isa scalar --head stored -r 1 -o jsonl | grep -c '"isa":"scalar"')" 1
 if command -v sqlite3 >/dev/null; then
     check "sql: SQLite takes it" "$(run -p 8 -n 4 -j 1 -r 2 -o sql | sqlite3 "$work/b.db" '.read /dev/stdin' 'select count(*), sum(n_gen) from tmac_bench')" "2|4"

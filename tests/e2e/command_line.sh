@@ -44,7 +44,7 @@ refused "run: infinity is no temperature" 2 "'inf'" "$run" --temperature inf mod
 refused "run: option without its argument" 2 "option '-p' needs an argument: P" "$run" model -p
 refused "run: flag with an argument" 2 "option '--stats' takes no argument" "$run" --stats=1 model
 refused "run: unknown instruction set" 2 "expected one of scalar, ssse3" "$run" --isa avx9 model
-refused "run: unknown KV type" 2 "expected f16 or f32" "$run" --kv int3 model
+refused "run: unknown KV type" 2 "expected f16, f32 or int8" "$run" --kv int3 model
 refused "run: unknown bit order" 2 "msb" "$run" --bit-order middle model
 refused "run: too many threads" 2 "at most 1024" "$run" -j 5000 model
 refused "run: too large a batch" 2 "at most 4096" "$run" --batch 5000 model

@@ -49,6 +49,9 @@ done
 convert "$TMAC_DATA/stories260K.bin" "$work/float.tm2" --tokenizer "$TMAC_DATA/tok512.bin"
 check "stories260K through TM2" "$(logits_of "$work/float.tm2" "${prompt[@]}")" "$float_golden"
 
+quantized=$(logits_of "${msb[@]}" --kv int8)
+every_way "bitllama with an int8 KV cache" "$quantized" "${msb[@]}" --kv int8
+check "int8 KV cache differs from f16" "$([ "$quantized" != "$first" ] && echo yes)" yes
 check "f32 KV cache differs from f16" "$([ "$(logits_of "${msb[@]}" --kv f32)" != "$first" ] && echo yes)" yes
 
 "$bin/tmac-tune" --model "$work/bin.tm2" --rigor quick --time-limit 10 -j 2 >/dev/null 2>"$work/err" ||

@@ -4,12 +4,12 @@
 # with and without tuning: a bare clone proves that the whole chain is right and the same everywhere.
 . tests/e2e/lib.sh.inc
 
-# name, shape, fingerprint. A fingerprint changes only when the arithmetic of docs/DESIGN.md section 3 does.
-while read -r name shape golden; do
+# name, shape, fingerprint, options of tmac-run. A fingerprint changes only when the arithmetic of docs/DESIGN.md section 3 does.
+while read -r name shape golden options; do
     [ -n "$name" ] || continue
     model=$work/$name.tm2
     "$bin/tmac-synth" --shape "$shape" --seed 1 "$model" 2>"$work/err" || { fail "$name: synthesis" "$(cat "$work/err")"; continue; }
-    run=("$model" -t 0 -n 48 -i "The wind")
+    run=("$model" -t 0 -n 48 -i "The wind" $options)
     for isa in $("$bin/tmac-run" --isa list); do
         check "$name: logits under --isa $isa" "$(logits_of "${run[@]}" --isa "$isa")" "$golden"
     done

@@ -16,7 +16,7 @@ enum {
     KV_HEADS = 2,
     HEAD = 8,
     VOCAB = 50,
-    CONTEXT = 150
+    CONTEXT = 290
 };
 
 // A model in memory. Every matrix keeps its values as floats (code * scale for ternary ones) beside its codes.
@@ -251,6 +251,7 @@ static void reference(const toy_model *toy, const uint32_t *tokens, int count, d
 typedef struct run_way {
     uint32_t threads, batch;
     tmac_isa isa;
+    bool uneven; // workers get shares of very different sizes
 } run_way;
 
 static tmac_model *open_toy(const toy_model *toy, const run_way *way, tmac_pool **pool)
@@ -258,6 +259,8 @@ static tmac_model *open_toy(const toy_model *toy, const run_way *way, tmac_pool 
     tmac_model *model;
     tmac_status status = tmac_pool_new(way->threads, pool);
     cr_assert_eq(status.code, TMAC_OK, "%s", status.message);
+    static const uint32_t speeds[] = {1, 40, 9, 17, 3};
+    if (way->uneven) tmac_pool_set_speeds(*pool, speeds);
     tmac_model_options options = {
         .pool = *pool, .isa = tmac_isa_contained(way->isa), .batch_capacity = 24};
     status = tmac_model_new(&toy->source, &options, &model);
@@ -305,7 +308,7 @@ static void check_against_reference(tmac_number integers, bool bitnet, const uin
     uint32_t tokens[COUNT];
     make_toy_of(integers, &toy, 11, bitnet, groups);
     make_tokens(tokens, COUNT, 5);
-    run(&toy, &(run_way){1, 1, TMAC_ISA_SCALAR}, TMAC_KV_F32, tokens, COUNT, logits);
+    run(&toy, &(run_way){1, 1, TMAC_ISA_SCALAR, false}, TMAC_KV_F32, tokens, COUNT, logits);
     reference(&toy, tokens, COUNT, want);
     double error = 0, size = 0;
     for (int i = 0; i < COUNT * VOCAB; i++) {
@@ -352,15 +355,15 @@ Test(decode, bits_do_not_depend_on_how_it_runs)
     for (size_t m = 0; m < sizeof mixes / sizeof *mixes; m++)
         for (tmac_kv kv = TMAC_KV_F16; kv <= TMAC_KV_INT8; kv++) {
             make_toy(&toy, 3 + m, m != 1, mixes[m]);
-            run(&toy, &(run_way){1, 1, TMAC_ISA_SCALAR}, kv, tokens, COUNT, want);
+            run(&toy, &(run_way){1, 1, TMAC_ISA_SCALAR, false}, kv, tokens, COUNT, want);
             for (int isa = 0; isa < TMAC_ISA_COUNT; isa++) {
                 if (!tmac_isa_has(tmac_isa_verified(), (tmac_isa)isa)) continue;
                 static const uint32_t threads[] = {1, 3}, batches[] = {1, 5, 24};
                 for (int t = 0; t < 2; t++)
                     for (int b = 0; b < 3; b++) {
                         memset(got, 0, sizeof got);
-                        run(&toy, &(run_way){threads[t], batches[b], (tmac_isa)isa}, kv, tokens,
-                            COUNT, got);
+                        run(&toy, &(run_way){threads[t], batches[b], (tmac_isa)isa, false}, kv,
+                            tokens, COUNT, got);
                         cr_assert(memcmp(want, got, sizeof want) == 0,
                                   "mix %zu, %s, %u threads, %u at once", m,
                                   tmac_isa_name((tmac_isa)isa), threads[t], batches[b]);
@@ -370,6 +373,30 @@ Test(decode, bits_do_not_depend_on_how_it_runs)
         }
 }
 
+// Long enough that one token's attention is cut by blocks of positions: two KV heads among three and five workers.
+Test(decode, bits_do_not_depend_on_how_attention_is_cut)
+{
+    enum { COUNT = 280 };
+    static const uint32_t groups[4] = {DIM, DIM, DIM, DIM};
+    static toy_model toy;
+    static float want[COUNT * VOCAB], got[COUNT * VOCAB];
+    uint32_t tokens[COUNT];
+    make_tokens(tokens, COUNT, 17);
+    make_toy(&toy, 23, true, groups);
+    const tmac_isa best = tmac_isa_best(tmac_isa_verified());
+    for (tmac_kv kv = TMAC_KV_F16; kv <= TMAC_KV_INT8; kv++) {
+        run(&toy, &(run_way){1, 1, best, false}, kv, tokens, COUNT, want);
+        static const uint32_t ways[][2] = {{3, 1}, {5, 1}, {3, 3}, {2, 24}};
+        for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+            memset(got, 0, sizeof got);
+            run(&toy, &(run_way){ways[w][0], ways[w][1], best, w % 2 == 0}, kv, tokens, COUNT, got);
+            cr_assert(memcmp(want, got, sizeof want) == 0, "%s: %u threads, %u at once",
+                      tmac_kv_name(kv), ways[w][0], ways[w][1]);
+        }
+    }
+    free_toy(&toy);
+}
+
 Test(decode, sessions_share_a_batch_without_touching_each_other)
 {
     static const uint32_t groups[4] = {DIM, DIM, DIM, DIM};
@@ -377,7 +404,7 @@ Test(decode, sessions_share_a_batch_without_touching_each_other)
     static float alone[2][20 * VOCAB];
     uint32_t tokens[2][20];
     make_toy(&toy, 21, true, groups);
-    run_way plain = {2, 1, TMAC_ISA_SCALAR};
+    run_way plain = {2, 1, TMAC_ISA_SCALAR, false};
     for (int s = 0; s < 2; s++) {
         make_tokens(tokens[s], 20, 30 + (uint64_t)s);
         run(&toy, &plain, TMAC_KV_F16, tokens[s], 20, alone[s]);

@@ -89,6 +89,37 @@ Test(pool, shares_cover_everything_once)
         }
 }
 
+Test(pool, shares_follow_the_speeds)
+{
+    tmac_pool *pool;
+    cr_assert_eq(tmac_pool_new(3, &pool).code, TMAC_OK);
+    static const uint32_t speeds[][3] = {
+        {1, 1, 1}, {2, 1, 1}, {TMAC_POOL_SPEED, 1, TMAC_POOL_SPEED}, {1, 5, 94}};
+    for (size_t s = 0; s < sizeof speeds / sizeof *speeds; s++) {
+        tmac_pool_set_speeds(pool, speeds[s]);
+        const double all = (double)speeds[s][0] + speeds[s][1] + speeds[s][2];
+        for (uint64_t count = 0; count < 300; count += 7) {
+            uint64_t next = 0, begin, end;
+            for (uint32_t w = 0; w < 3; w++) {
+                tmac_pool_share(pool, count, w, &begin, &end);
+                cr_assert(begin == next && end >= begin);
+                cr_assert_float_eq((double)(end - begin), (double)count * speeds[s][w] / all, 1.0);
+                next = end;
+            }
+            cr_assert_eq(next, count);
+        }
+    }
+    tmac_pool_measure_speeds(pool); // whatever it finds, everybody gets something and all is dealt
+    uint64_t begin, end, next = 0;
+    for (uint32_t w = 0; w < 3; w++) {
+        tmac_pool_share(pool, 100000, w, &begin, &end);
+        cr_assert(begin == next && end > begin);
+        next = end;
+    }
+    cr_assert_eq(next, 100000);
+    tmac_pool_free(pool);
+}
+
 Test(pool, workers_are_pinned)
 {
     tmac_pool *pool;
