@@ -32,7 +32,7 @@ WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-pr
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARNINGS) -ffp-contract=off -pthread $(CROSS:%=--sysroot=$(SYSROOT)) $(CFLAGS) $(SANITIZE)
 LDFLAGS  ?=
-LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson -lpcre2-8 -ledit,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
+LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson -lpcre2-8 -ledit -llua5.4,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
 
 # Folders that become archives, in link order: each may use those after it.
 ARCHIVED := tune db convert kernels runtime base
@@ -104,6 +104,7 @@ $(BUILD)/gen/gen_embedded.inc: $(EMBEDDED) templates gen
 	$(Q)printf 'EMBED(%s, "%s")\n' $(foreach file,$(EMBEDDED),$(subst /,_,$(subst .,_,$(file))) $(file)) > $@
 FLAGS_gen/embedded := -I$(BUILD)/gen
 FLAGS_gen/generator = $(shell pkg-config --cflags lua5.4)
+FLAGS_cli/chat_template = $(if $(CROSS),-I$(SYSROOT)/usr/include/lua5.4,$(shell pkg-config --cflags lua5.4))
 $(BUILD)/obj/gen/embedded.o: $(BUILD)/gen/gen_embedded.inc
 ifndef CROSS
 $(GEN): $(BUILD)/obj/cli/tmac-gen.o $(call objects,gen) $(BUILD)/lib/libbase.a

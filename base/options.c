@@ -140,6 +140,14 @@ static void store(const tmac_program *program, const tmac_option *option, const 
     case TMAC_OPTION_STRING:
         *(const char **)option->value = argument;
         return;
+    case TMAC_OPTION_STRINGS: {
+        tmac_strings *list = option->value;
+        if (list->count == TMAC_STRINGS_MAX)
+            refuse(program, tmac_fail(TMAC_USAGE, "option '%s': given more than %d times", shown,
+                                      TMAC_STRINGS_MAX));
+        list->items[list->count++] = argument;
+        return;
+    }
     case TMAC_OPTION_UNSIGNED: {
         // strtoull would accept blanks, signs and thereby wrap "-1" around.
         unsigned long long number = strtoull(argument, &end, 10);

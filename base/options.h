@@ -16,7 +16,14 @@ typedef enum tmac_option_kind {
     TMAC_OPTION_STRING,   // const char **: points into argv
     TMAC_OPTION_UNSIGNED, // uint64_t *: decimal, whole argument
     TMAC_OPTION_FLOAT,    // float *: finite decimal, whole argument
+    TMAC_OPTION_STRINGS,  // tmac_strings *: may be given several times, adds to the list
 } tmac_option_kind;
+
+enum { TMAC_STRINGS_MAX = 16 };
+typedef struct tmac_strings {
+    const char *items[TMAC_STRINGS_MAX]; // point into argv
+    uint32_t count;
+} tmac_strings;
 
 // In the order in which a table row reads best, which costs a few bytes of padding.
 // NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)

@@ -1,11 +1,15 @@
 // tmac-run: a prompt and what a model makes of it.
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "cli/chat.h"
+#include "cli/logprobs.h"
+#include "cli/sampling.h"
 #include "cli/session.h"
 #include "cli/stats.h"
 #include "runtime/draft.h"
@@ -13,24 +17,29 @@
 enum { PROMPT_MAX = 1 << 30 };
 
 static tmac_start_options start_options;
-static uint64_t positions, top_k, seed = 1, draft_most;
-static float temperature = 1.0f, top_p = 0.9f;
-static const char *prompt = "";
-static bool stats_wanted, json_wanted, quiet;
+static tmac_sampling_options sampling = TMAC_SAMPLING_DEFAULTS;
+static uint64_t positions, draft_most, alternatives = 5;
+static const char *prompt = "", *system_message, *template, *log_path;
+static bool stats_wanted, json_wanted, quiet, chat_wanted, embedding_wanted;
 
 static const tmac_option options[] = {
     {'i', "prompt", TMAC_OPTION_STRING, &prompt, "TEXT",
      "the text to continue; - reads standard input (default: none, BOS alone)"},
     {'n', "tokens", TMAC_OPTION_UNSIGNED, &positions, "N",
      "positions to compute, BOS and prompt included (default, and 0: the model's context)"},
-    {'t', "temperature", TMAC_OPTION_FLOAT, &temperature, "T",
-     "0 always takes the likeliest token; higher is more random (default 1)"},
-    {'p', "top-p", TMAC_OPTION_FLOAT, &top_p, "P",
-     "draw from the likeliest tokens that have this share of probability (default 0.9; 1: all)"},
-    {'k', "top-k", TMAC_OPTION_UNSIGNED, &top_k, "K",
-     "draw from the K likeliest tokens (default, and 0: all)"},
-    {'s', "seed", TMAC_OPTION_UNSIGNED, &seed, "SEED",
-     "seed of the random choice; one seed gives one text (default 1)"},
+    TMAC_SAMPLING_ROWS(sampling),
+    {0, "chat", TMAC_OPTION_FLAG, &chat_wanted, NULL,
+     "hold a conversation: messages from standard input, -n tokens an answer at most"},
+    {0, "system", TMAC_OPTION_STRING, &system_message, "TEXT", "with --chat: the system message"},
+    {0, "template", TMAC_OPTION_STRING, &template, "FORM",
+     "with --chat: bitnet, llama2, llama3, chatml, qwen, falcon3 or a Lua file (default: what the "
+     "model's files tell)"},
+    {0, "embeddings", TMAC_OPTION_FLAG, &embedding_wanted, NULL,
+     "print the prompt's embedding instead: the last token's hidden state, of length 1"},
+    {0, "logprobs", TMAC_OPTION_STRING, &log_path, "FILE",
+     "write a JSON line for each generated token: its log-probability and the likeliest others"},
+    {0, "alternatives", TMAC_OPTION_UNSIGNED, &alternatives, "N",
+     "with --logprobs: how many others (default 5)"},
     {0, "draft", TMAC_OPTION_UNSIGNED, &draft_most, "N",
      "guess up to N tokens from what followed the same words before and check them in one batch; "
      "changes speed, never the text (default 0: off)"},
@@ -74,14 +83,14 @@ typedef struct generation {
     uint32_t limit;   // positions to compute
     bool printed;     // any piece
     tmac_utf8_stream utf8;
+    tmac_stop_strings *stop; // NULL: none
+    bool stopped;            // by one of them
+    tmac_logprobs *log;      // NULL: not wanted
 } generation;
 
-// Streams the text of a token, whole characters only.
-static tmac_status print_token(generation *run, uint32_t token)
+// Streams text, whole characters only.
+static tmac_status print_text(generation *run, const char *piece, size_t bytes)
 {
-    size_t bytes;
-    const char *piece = tmac_tokenizer_piece(run->start->tokenizer, token, !run->printed, &bytes);
-    run->printed = true;
     while (bytes) {
         char out[256 + 4] = "";
         const size_t part = bytes < 256 ? bytes : 256;
@@ -92,6 +101,16 @@ static tmac_status print_token(generation *run, uint32_t token)
     }
     if (fflush(stdout)) return tmac_fail(TMAC_IO, "cannot write: %s", strerror(errno));
     return tmac_ok();
+}
+
+static tmac_status print_token(generation *run, uint32_t token, bool generated)
+{
+    size_t bytes;
+    const char *piece = tmac_tokenizer_piece(run->start->tokenizer, token, !run->printed, &bytes);
+    run->printed = true;
+    if (generated && run->stop)
+        run->stopped = tmac_stop_strings_feed(run->stop, piece, bytes, &piece, &bytes);
+    return print_text(run, piece, bytes);
 }
 
 static tmac_status read_prompt(generation *run, uint32_t context)
@@ -126,7 +145,7 @@ static tmac_status decode_prompt(generation *run, const float **logits)
     const uint32_t bos = (uint32_t)tmac_tokenizer_bos(run->start->tokenizer);
     const uint32_t first = run->tokens[0] == bos;
     for (uint32_t i = first; i < run->count && i < run->limit + first; i++)
-        TMAC_TRY(print_token(run, run->tokens[i]));
+        TMAC_TRY(print_token(run, run->tokens[i], false));
     if (run->count > run->limit) return tmac_ok();
     const uint64_t started = tmac_now_ns();
     run->stats.start_ns = started - run->began;
@@ -163,7 +182,6 @@ static tmac_status decode_with_draft(generation *run, uint32_t at, uint32_t *row
 static tmac_status continue_text(generation *run, const float *logits)
 {
     const int32_t bos = tmac_tokenizer_bos(run->start->tokenizer);
-    const int32_t eos = tmac_tokenizer_eos(run->start->tokenizer);
     const size_t vocab = tmac_model_vocab(run->start->model);
     const uint64_t started = tmac_now_ns();
     uint32_t rows = 1, row = 0;
@@ -173,11 +191,13 @@ static tmac_status continue_text(generation *run, const float *logits)
             tmac_hash_add(&run->stats.logits, logits + row * vocab, vocab * sizeof *logits);
         const uint32_t token = tmac_sample(run->sampler, logits + row * vocab);
         run->stats.generated_tokens++;
-        if ((int32_t)token == bos || (int32_t)token == eos) break;
+        if (run->log) tmac_logprobs_write(run->log, logits + row * vocab, token);
+        if ((int32_t)token == bos || tmac_tokenizer_is_stop(run->start->tokenizer, token)) break;
+        tmac_sampler_accept(run->sampler, token);
         const bool guessed = row + 1 < rows && run->tokens[at] == token;
         run->tokens[at] = token;
-        status = print_token(run, token);
-        if (status.code != TMAC_OK || at == run->limit) break;
+        status = print_token(run, token, true);
+        if (status.code != TMAC_OK || run->stopped || at == run->limit) break;
         run->stats.decoded_tokens++;
         if (guessed) {
             run->stats.accepted++;
@@ -193,27 +213,89 @@ static tmac_status continue_text(generation *run, const float *logits)
     return status;
 }
 
+// Everything that options ask for beside the model.
+static tmac_status begin(generation *run)
+{
+    const uint32_t vocab = tmac_model_vocab(run->start->model);
+    TMAC_TRY(tmac_sampling_new(&sampling, vocab, &run->sampler, &run->start->top));
+    if (sampling.stop.count)
+        TMAC_TRY(tmac_stop_strings_new(sampling.stop.items, sampling.stop.count, &run->stop));
+    if (!log_path) return tmac_ok();
+    run->start->top = 0; // probabilities need all logits
+    return tmac_logprobs_open(log_path, run->start->tokenizer, vocab, alternatives, &run->log);
+}
+
 static tmac_status generate(generation *run)
 {
-    if (top_k > UINT32_MAX) top_k = 0; // more than any vocabulary: all
     if (draft_most > TMAC_DRAFT_MAX)
         return tmac_fail(TMAC_USAGE, "--draft %llu: at most %d", (unsigned long long)draft_most,
                          TMAC_DRAFT_MAX);
-    const tmac_sampler_options how = {temperature, top_p, (uint32_t)top_k, seed};
-    TMAC_TRY(tmac_sampler_new(tmac_model_vocab(run->start->model), &how, &run->sampler));
-    run->start->top = temperature > 0.0f ? how.top_k : 1;
+    TMAC_TRY(begin(run));
     TMAC_TRY(read_prompt(run, tmac_model_context(run->start->model)));
     TMAC_TRY(tmac_start_session(run->start, run->limit));
     run->stats.hashing = stats_wanted || json_wanted;
     tmac_hash_begin(&run->stats.logits);
     const float *logits = NULL;
     TMAC_TRY(decode_prompt(run, &logits));
+    for (uint32_t i = 0; i < run->count; i++)
+        tmac_sampler_accept(run->sampler, run->tokens[i]);
     if (logits) TMAC_TRY(continue_text(run, logits));
+    if (run->log) {
+        tmac_status status = tmac_logprobs_close(run->log);
+        run->log = NULL;
+        if (status.code != TMAC_OK) return status;
+    }
 
+    const char *held = NULL;
+    size_t held_bytes = 0;
+    if (run->stop && !run->stopped) tmac_stop_strings_flush(run->stop, &held, &held_bytes);
+    TMAC_TRY(print_text(run, held, held_bytes));
     char rest[4] = "";
     const size_t unfinished = tmac_utf8_flush(&run->utf8, rest);
     fwrite(rest, 1, unfinished, stdout);
     putchar('\n');
+    if (fflush(stdout)) return tmac_fail(TMAC_IO, "cannot write: %s", strerror(errno));
+    return tmac_ok();
+}
+
+static tmac_status converse(generation *run)
+{
+    const tmac_chat_options how = {.template = template,
+                                   .system = system_message,
+                                   .answer_max = positions,
+                                   .stop = &sampling.stop,
+                                   .quiet = quiet};
+    TMAC_TRY(tmac_sampling_new(&sampling, tmac_model_vocab(run->start->model), &run->sampler,
+                               &run->start->top));
+    return tmac_chat(run->start, run->sampler, &program, &how);
+}
+
+// The hidden state of the prompt's last token, scaled to length 1: nine digits say all of an f32.
+static tmac_status embed(generation *run)
+{
+    TMAC_TRY(read_prompt(run, tmac_model_context(run->start->model)));
+    TMAC_TRY(tmac_start_session(run->start, run->count));
+    const float *logits = NULL;
+    for (uint32_t at = 0; at < run->count;) {
+        const uint32_t left = run->count - at;
+        const uint32_t part = left < run->start->batch ? left : run->start->batch;
+        TMAC_TRY(tmac_start_decode(run->start, run->tokens, at, part, false,
+                                   part == left ? &logits : NULL));
+        at += part;
+    }
+    uint32_t dim;
+    const float *hidden = tmac_model_hidden(run->start->model, 0, &dim);
+    double square = 0.0;
+    for (uint32_t i = 0; i < dim; i++)
+        square += (double)hidden[i] * (double)hidden[i];
+    const double length = square > 0.0 ? sqrt(square) : 1.0;
+    for (uint32_t i = 0; i < dim; i++)
+        printf("%s%.9g",
+               i == 0        ? (json_wanted ? "[" : "")
+               : json_wanted ? ","
+                             : " ",
+               (double)hidden[i] / length);
+    puts(json_wanted ? "]" : "");
     if (fflush(stdout)) return tmac_fail(TMAC_IO, "cannot write: %s", strerror(errno));
     return tmac_ok();
 }
@@ -236,14 +318,23 @@ int main(int argc, char **argv)
         return tmac_report(&program,
                            tmac_fail(TMAC_USAGE, "missing operand: expected MODEL; try '%s --help'",
                                      program.name));
+    if (chat_wanted && embedding_wanted)
+        return tmac_report(&program,
+                           tmac_fail(TMAC_USAGE, "--chat and --embeddings exclude each other"));
     const uint64_t began = tmac_now_ns();
     tmac_start start;
     tmac_status status = tmac_start_open(operands[0], &start_options, &program, &start);
     if (status.code != TMAC_OK) return tmac_report(&program, status);
     generation run = {.start = &start, .began = began};
-    status = generate(&run);
-    if (status.code == TMAC_OK) status = report(&run);
+    if (chat_wanted || embedding_wanted) {
+        status = chat_wanted ? converse(&run) : embed(&run);
+    } else {
+        status = generate(&run);
+        if (status.code == TMAC_OK) status = report(&run);
+    }
     free(run.tokens);
+    tmac_stop_strings_free(run.stop);
+    tmac_logprobs_abort(run.log);
     tmac_sampler_free(run.sampler);
     tmac_start_close(&start);
     return tmac_report(&program, status);

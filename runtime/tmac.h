@@ -134,6 +134,11 @@ tmac_status tmac_decode(tmac_model *model, const tmac_batch_item *items, uint32_
 tmac_status tmac_decode_top(tmac_model *model, const tmac_batch_item *items, uint32_t count,
                             uint32_t top, const float **logits);
 
+// The last layer's output after the last norm, dim floats, of item `row` among those that wanted logits in the last
+// tmac_decode; valid until the next. The hidden state of a text's last token is the text's embedding in models made for
+// that; normalising is left to the caller.
+const float *tmac_model_hidden(const tmac_model *model, uint32_t row, uint32_t *dim);
+
 // ------------------------------------------------------------------------------------------------------- tokenizer
 
 typedef struct tmac_tokenizer tmac_tokenizer;
@@ -185,17 +190,63 @@ size_t tmac_utf8_flush(tmac_utf8_stream *stream, char *out);
 
 typedef struct tmac_sampler tmac_sampler;
 
+typedef struct tmac_logit_bias {
+    uint32_t token;
+    float bias; // added to the token's logit; minus infinity forbids it
+} tmac_logit_bias;
+
+// Fields that are 0 are off, apart from top_p, for which 1 is. In the order in which they act:
+// biases and penalties, temperature, top_k, typical, top_p, min_p.
 typedef struct tmac_sampler_options {
     float temperature; // 0: greedy, ties to the lowest id
     float top_p;       // in (0, 1]; 1: off
     uint32_t top_k;    // 0: off
     uint64_t seed;
+    float min_p; // in [0, 1]: keep tokens at least this likely, as a part of the likeliest
+    float
+        typical; // in (0, 1]: keep the tokens whose surprise is nearest to the expected one, this share of them
+    // Of tokens among the last `window` accepted ones (0: 64): the logit is divided by `repetition` where it is
+    // positive and multiplied with it where it is negative (1: off), then lowered by `presence` and by `frequency` for
+    // each time the token occurs.
+    float repetition, presence, frequency;
+    uint32_t window;
+    const tmac_logit_bias *biases; // copied
+    uint32_t bias_count;
 } tmac_sampler_options;
 
 tmac_status tmac_sampler_new(uint32_t vocab, const tmac_sampler_options *options,
                              tmac_sampler **sampler);
 void tmac_sampler_free(tmac_sampler *sampler);
 uint32_t tmac_sample(tmac_sampler *sampler, const float *logits);
+
+// Tells the sampler of a token of the text, of the prompt or chosen: what penalties count. Without penalties it does
+// nothing.
+void tmac_sampler_accept(tmac_sampler *sampler, uint32_t token);
+void tmac_sampler_forget(tmac_sampler *sampler); // as if none had been accepted
+
+// Whether the sampler may choose differently when it sees only the largest top_k logits (tmac_decode_top).
+bool tmac_sampler_needs_all(const tmac_sampler *sampler);
+
+// The `count` likeliest tokens, likeliest first, ties to the lowest id, with the natural logarithms of their
+// probabilities under these logits (temperature 1, no penalties).
+typedef struct tmac_token_probability {
+    uint32_t token;
+    double log_probability;
+} tmac_token_probability;
+void tmac_likeliest(const float *logits, uint32_t vocab, uint32_t count,
+                    tmac_token_probability *likeliest);
+
+// Watches a text that is being generated for strings that end it. What may be the beginning of one is held back.
+typedef struct tmac_stop_strings tmac_stop_strings;
+tmac_status tmac_stop_strings_new(const char *const *strings, uint32_t count,
+                                  tmac_stop_strings **stop);
+void tmac_stop_strings_free(tmac_stop_strings *stop);
+// Takes the next bytes of the text. *out, valid until the next call, are the bytes that may be shown. True: a string
+// has come; the text ends before it, and nothing more may be fed.
+bool tmac_stop_strings_feed(tmac_stop_strings *stop, const char *bytes, size_t count,
+                            const char **out, size_t *out_count);
+// The text has ended without one: what was held back.
+void tmac_stop_strings_flush(tmac_stop_strings *stop, const char **out, size_t *out_count);
 
 // The negative log-likelihood, in nats, of a token under logits: log(sum exp(l - max)) - (l[token] - max), in double,
 // with the library's own exp and log.

@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/random.h"
 #include "runtime/tmac.h"
@@ -8,8 +9,11 @@ static tmac_sampler *make(uint32_t vocab, float temperature, float top_p, uint32
                           uint64_t seed)
 {
     tmac_sampler *sampler;
-    tmac_status status =
-        tmac_sampler_new(vocab, &(tmac_sampler_options){temperature, top_p, top_k, seed}, &sampler);
+    tmac_status status = tmac_sampler_new(
+        vocab,
+        &(tmac_sampler_options){
+            .temperature = temperature, .top_p = top_p, .top_k = top_k, .seed = seed},
+        &sampler);
     cr_assert_eq(status.code, TMAC_OK, "%s", status.message);
     return sampler;
 }
@@ -27,13 +31,18 @@ Test(sampler, greedy_takes_the_lowest_of_equals)
 
 Test(sampler, nonsense_is_refused)
 {
-    static const tmac_sampler_options bad[] = {{-1, 1, 0, 0}, {NAN, 1, 0, 0},  {INFINITY, 1, 0, 0},
-                                               {1, 0, 0, 0},  {1, 1.5f, 0, 0}, {1, NAN, 0, 0}};
+    static const tmac_sampler_options bad[] = {
+        {.temperature = -1, .top_p = 1},       {.temperature = NAN, .top_p = 1},
+        {.temperature = INFINITY, .top_p = 1}, {.temperature = 1, .top_p = 0},
+        {.temperature = 1, .top_p = 1.5f},     {.temperature = 1, .top_p = NAN},
+        {.top_p = 1, .min_p = 1.5f},           {.top_p = 1, .typical = -1},
+        {.top_p = 1, .repetition = -1},        {.top_p = 1, .frequency = NAN}};
     tmac_sampler *sampler;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         cr_expect_eq(tmac_sampler_new(5, &bad[i], &sampler).code, TMAC_USAGE, "case %zu", i);
-    cr_expect_eq(tmac_sampler_new(0, &(tmac_sampler_options){1, 1, 0, 0}, &sampler).code,
-                 TMAC_USAGE);
+    cr_expect_eq(
+        tmac_sampler_new(0, &(tmac_sampler_options){.temperature = 1, .top_p = 1}, &sampler).code,
+        TMAC_USAGE);
 }
 
 enum { DRAWS = 20000 };
@@ -142,4 +151,130 @@ Test(sampler, negative_log_likelihood)
     cr_expect_float_eq(tmac_negative_log_likelihood(logits, 3, 0), log(sum), 1e-15);
     cr_expect_float_eq(tmac_negative_log_likelihood(logits, 3, 2), log(sum) + 1, 1e-14);
     cr_expect_eq(tmac_negative_log_likelihood((float[]){1e30f, 0}, 2, 0), 0.0);
+}
+
+static tmac_sampler *make_with(uint32_t vocab, tmac_sampler_options options)
+{
+    tmac_sampler *sampler;
+    tmac_status status = tmac_sampler_new(vocab, &options, &sampler);
+    cr_assert_eq(status.code, TMAC_OK, "%s", status.message);
+    return sampler;
+}
+
+static void count_with(tmac_sampler_options options, uint32_t counts[4])
+{
+    const float logits[4] = {logf(0.15f), logf(0.5f), logf(0.05f), logf(0.3f)};
+    options.seed = 42;
+    tmac_sampler *sampler = make_with(4, options);
+    for (int i = 0; i < 4; i++)
+        counts[i] = 0;
+    for (int i = 0; i < DRAWS; i++)
+        counts[tmac_sample(sampler, logits)]++;
+    tmac_sampler_free(sampler);
+}
+
+Test(sampler, min_p_keeps_a_part_of_the_likeliest)
+{
+    uint32_t counts[4];
+    count_with((tmac_sampler_options){.temperature = 1, .top_p = 1, .min_p = 0.4f}, counts);
+    expect_share(counts[1], 0.5 / 0.8); // 0.3 is 60 % of 0.5, 0.15 is 30 %
+    expect_share(counts[3], 0.3 / 0.8);
+    cr_expect_eq(counts[0] + counts[2], 0);
+    count_with((tmac_sampler_options){.temperature = 1, .top_p = 1, .min_p = 1}, counts);
+    cr_expect_eq(counts[1], DRAWS);
+}
+
+// The mean surprise is 1.142: 0.3 (1.204) is nearest, then 0.5 (0.693), 0.15 (1.897), 0.05 (2.996).
+Test(sampler, typical_keeps_the_expected_surprise)
+{
+    uint32_t counts[4];
+    count_with((tmac_sampler_options){.temperature = 1, .top_p = 1, .typical = 0.2f}, counts);
+    cr_expect_eq(counts[3], DRAWS);
+    count_with((tmac_sampler_options){.temperature = 1, .top_p = 1, .typical = 0.7f}, counts);
+    expect_share(counts[3], 0.3 / 0.8);
+    expect_share(counts[1], 0.5 / 0.8);
+    cr_expect_eq(counts[0] + counts[2], 0);
+    count_with((tmac_sampler_options){.temperature = 1, .top_p = 0.5f, .typical = 0.7f}, counts);
+    cr_expect_eq(counts[1], DRAWS, "top-p acts on what is left");
+}
+
+Test(sampler, biases)
+{
+    const tmac_logit_bias biases[] = {{2, 10.0f}, {1, -INFINITY}};
+    tmac_sampler *sampler =
+        make_with(4, (tmac_sampler_options){.top_p = 1, .biases = biases, .bias_count = 2});
+    cr_expect(tmac_sampler_needs_all(sampler));
+    cr_expect_eq(tmac_sample(sampler, (float[]){1, 9, 0, 2}), 2);
+    tmac_sampler_free(sampler);
+    sampler =
+        make_with(4, (tmac_sampler_options){.top_p = 1, .biases = biases + 1, .bias_count = 1});
+    cr_expect_eq(tmac_sample(sampler, (float[]){1, 9, 0, 2}), 3);
+    tmac_sampler_free(sampler);
+    cr_expect_eq(
+        tmac_sampler_new(2, &(tmac_sampler_options){.top_p = 1, .biases = biases, .bias_count = 1},
+                         &sampler)
+            .code,
+        TMAC_USAGE);
+}
+
+Test(sampler, penalties_count_the_window)
+{
+    const float logits[3] = {5.0f, 4.0f, -1.0f};
+    tmac_sampler *sampler =
+        make_with(3, (tmac_sampler_options){.top_p = 1, .repetition = 2, .window = 2});
+    cr_expect_eq(tmac_sample(sampler, logits), 0);
+    tmac_sampler_accept(sampler, 0);
+    cr_expect_eq(tmac_sample(sampler, logits), 1, "2.5 is below 4");
+    tmac_sampler_accept(sampler, 1);
+    cr_expect_eq(tmac_sample(sampler, logits), 0, "2.5 against 2");
+    tmac_sampler_accept(sampler, 2);
+    cr_expect_eq(tmac_sample(sampler, logits), 0, "the first is forgotten");
+    tmac_sampler_free(sampler);
+
+    sampler = make_with(3, (tmac_sampler_options){.top_p = 1, .frequency = 0.4f, .presence = 0.1f});
+    for (int i = 0; i < 2; i++)
+        tmac_sampler_accept(sampler, 0);
+    cr_expect_eq(tmac_sample(sampler, logits), 0, "4.1 against 4");
+    tmac_sampler_accept(sampler, 0);
+    cr_expect_eq(tmac_sample(sampler, logits), 1, "3.7 against 4");
+    tmac_sampler_forget(sampler);
+    cr_expect_eq(tmac_sample(sampler, logits), 0);
+    tmac_sampler_free(sampler);
+}
+
+Test(sampler, likeliest_are_sorted)
+{
+    tmac_token_probability top[3];
+    tmac_likeliest((float[]){0, 2, 2, 1, -1}, 5, 3, top);
+    cr_expect(top[0].token == 1 && top[1].token == 2 && top[2].token == 3);
+    const double sum = 2 * exp(2) + exp(1) + 1 + exp(-1);
+    cr_expect_float_eq(top[0].log_probability, 2 - log(sum), 1e-12);
+    cr_expect_float_eq(top[2].log_probability, 1 - log(sum), 1e-12);
+}
+
+Test(sampler, stop_strings_are_held_back)
+{
+    tmac_stop_strings *stop;
+    const char *const strings[] = {"END", "\n\nUser:"};
+    cr_assert_eq(tmac_stop_strings_new(strings, 2, &stop).code, TMAC_OK);
+    const char *out;
+    size_t count;
+    cr_expect_not(tmac_stop_strings_feed(stop, "an E", 4, &out, &count));
+    cr_expect(count == 3 && memcmp(out, "an ", 3) == 0);
+    cr_expect_not(tmac_stop_strings_feed(stop, "gg\n", 3, &out, &count));
+    cr_expect(count == 3 && memcmp(out, "Egg", 3) == 0);
+    cr_expect_not(tmac_stop_strings_feed(stop, "\n", 1, &out, &count));
+    cr_expect_eq(count, 0);
+    cr_expect_not(tmac_stop_strings_feed(stop, "\nUser", 5, &out, &count));
+    cr_expect(count == 1 && out[0] == '\n', "the later beginning still waits");
+    cr_expect(tmac_stop_strings_feed(stop, ": hello", 7, &out, &count));
+    cr_expect_eq(count, 0);
+    tmac_stop_strings_free(stop);
+
+    cr_assert_eq(tmac_stop_strings_new(strings, 1, &stop).code, TMAC_OK);
+    cr_expect_not(tmac_stop_strings_feed(stop, "E", 1, &out, &count));
+    tmac_stop_strings_flush(stop, &out, &count);
+    cr_expect(count == 1 && out[0] == 'E');
+    tmac_stop_strings_free(stop);
+    cr_expect_eq(tmac_stop_strings_new((const char *[]){""}, 1, &stop).code, TMAC_USAGE);
 }
