@@ -40,7 +40,7 @@ PROGRAMS := $(patsubst cli/%.c,$(BUILD)/bin/%,$(filter-out $(CROSS:%=cli/tmac-ge
 ARCHIVES := $(ARCHIVED:%=$(BUILD)/lib/lib%.a)
 GEN      := $(NATIVE)/bin/tmac-gen
 # Shared by the programs: cli/*.c that are not programs themselves.
-CLI_SHARED := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(wildcard cli/tmac-*.c),$(wildcard cli/*.c)))
+CLI_SHARED := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(wildcard cli/tmac-*.c cli/db_*.c),$(wildcard cli/*.c)))
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)/*.c))
 
@@ -128,6 +128,7 @@ $(BUILD)/kernels/%.o: $(BUILD)/kernels/%.c
 $(BUILD)/lib/libkernels.a: $(KERNELS:%=$(BUILD)/kernels/%.o)
 
 # ------------------------------------------------------------------------------------------------ programs
+$(BUILD)/bin/tmac-db: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cli/db_*.c))
 $(filter-out $(GEN),$(PROGRAMS)): $(BUILD)/bin/%: $(BUILD)/obj/cli/%.o $(CLI_SHARED) $(ARCHIVES)
 	$(SAY) LINK $@
 	$(Q)mkdir -p $(@D)
