@@ -41,5 +41,8 @@ tmac_status db_doctor(const db_context *context);
 tmac_status db_explain(const db_context *context);
 tmac_status db_compare(const db_context *context);
 tmac_status db_sql(const db_context *context);
+tmac_status db_report(const db_context *context);
+tmac_status db_push(const db_context *context);
+tmac_status db_pull(const db_context *context);
 
 #endif

@@ -1,5 +1,6 @@
 // tmac-db: the tuning database as a product. One table of subcommands; each is a function of cli/db_*.c.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/options.h"
@@ -22,6 +23,9 @@ static const struct {
     {"explain", 1, 1, true, db_explain},
     {"compare", 2, 2, true, db_compare},
     {"sql", 0, 1, true, db_sql},
+    {"report", 1, 1, true, db_report},
+    {"push", 1, 1, false, db_push},
+    {"pull", 1, 1, false, db_pull},
 };
 
 static tmac_status run(db_context *c, char **operands, size_t count)
@@ -34,6 +38,7 @@ static tmac_status run(db_context *c, char **operands, size_t count)
             return tmac_fail(TMAC_USAGE, "%s: %s operands; try tmac-db --help", operands[0],
                              c->count < commands[i].least ? "too few" : "too many");
         tmac_host_probe(&c->host);
+        if (!c->fleet) c->fleet = getenv("TMAC_FLEET");
         if (commands[i].opens) TMAC_TRY(tmac_db_open_layers(c->path, c->fleet, &c->db));
         tmac_status status = commands[i].run(c);
         tmac_db_close(c->db);
@@ -49,7 +54,7 @@ int main(int argc, char **argv)
         {0, "db", TMAC_OPTION_STRING, &c.path, "FILE",
          "the database (default: $TMAC_DB, else tmac/tune.db of the user's data)"},
         {0, "fleet", TMAC_OPTION_STRING, &c.fleet, "FILES",
-         "look up these databases and exports too, separated by ':'"},
+         "look up these databases and exports too, separated by ':' (default: $TMAC_FLEET)"},
         {'j', "threads", TMAC_OPTION_UNSIGNED, &c.threads, "N",
          "explain for this many threads (default: all that were measured)"},
         {0, "name", TMAC_OPTION_STRING, &c.name, "NAME", "a name for the key, for people"},

@@ -162,34 +162,52 @@ tmac_status tmac_db_seal(tmac_db *db, uint64_t *sealed)
 
 // --------------------------------------------------------------------------------------------------------- exporting
 
-static tmac_status write_items(const tmac_db *db, tmac_stream_writer *w, bool object)
+tmac_status tmac_db_each_item(const tmac_db *db, bool object,
+                              tmac_status (*each)(void *into, const char *hex, const void *bytes,
+                                                  size_t count),
+                              void *into)
 {
     sqlite3_stmt *q;
+    if (!db->sqlite) return tmac_ok();
     TMAC_TRY(tmac_store_prepare(db,
                                 object ? "SELECT name, bytes FROM object ORDER BY name"
                                        : "SELECT name, bytes FROM record ORDER BY name",
                                 &q));
     tmac_status status = tmac_ok();
-    int code;
-    while ((code = sqlite3_step(q)) == SQLITE_ROW) {
-        uint8_t named[TMAC_HASH_BYTES], digest[TMAC_HASH_BYTES];
+    int code = SQLITE_DONE;
+    while (status.code == TMAC_OK && (code = sqlite3_step(q)) == SQLITE_ROW) {
+        char hex[TMAC_HASH_HEX];
         const void *bytes = sqlite3_column_blob(q, 1);
         size_t count = (size_t)sqlite3_column_bytes(q, 1);
-        tmac_hash(bytes ? bytes : "", count, digest);
-        if (!tmac_digest_of_hex(tmac_store_text(q, 0), named) ||
-            memcmp(named, digest, sizeof digest) != 0) {
-            status = tmac_fail(TMAC_BAD_FILE,
-                               "%s: record %.64s does not have the bytes of its name; nothing was "
-                               "exported",
-                               db->path, tmac_store_text(q, 0));
-            break;
-        }
-        tmac_stream_add(w, object, bytes ? bytes : "", count, digest);
+        if (!bytes) bytes = "";
+        tmac_record_name(bytes, count, hex);
+        status = strcmp(tmac_store_text(q, 0), hex) == 0
+                     ? each(into, hex, bytes, count)
+                     : tmac_fail(TMAC_BAD_FILE,
+                                 "%s: record %.64s does not have the bytes of its name; nothing "
+                                 "was exported",
+                                 db->path, tmac_store_text(q, 0));
     }
     if (status.code == TMAC_OK && code != SQLITE_DONE)
         status = tmac_store_fail(db, code, "exporting");
     sqlite3_finalize(q);
     return status;
+}
+
+static tmac_status write_record(void *into, const char *hex, const void *bytes, size_t count)
+{
+    uint8_t digest[TMAC_HASH_BYTES];
+    tmac_digest_of_hex(hex, digest);
+    tmac_stream_add(into, false, bytes, count, digest);
+    return tmac_ok();
+}
+
+static tmac_status write_object(void *into, const char *hex, const void *bytes, size_t count)
+{
+    uint8_t digest[TMAC_HASH_BYTES];
+    tmac_digest_of_hex(hex, digest);
+    tmac_stream_add(into, true, bytes, count, digest);
+    return tmac_ok();
 }
 
 tmac_status tmac_db_export(const tmac_db *db, const char *path, bool objects,
@@ -207,8 +225,9 @@ tmac_status tmac_db_export(const tmac_db *db, const char *path, bool objects,
     if (db->sqlite) {
         // One transaction: one moment of the database.
         status = tmac_store_execute(db, "BEGIN", "exporting");
-        if (status.code == TMAC_OK) status = write_items(db, &w, false);
-        if (status.code == TMAC_OK && objects) status = write_items(db, &w, true);
+        if (status.code == TMAC_OK) status = tmac_db_each_item(db, false, write_record, &w);
+        if (status.code == TMAC_OK && objects)
+            status = tmac_db_each_item(db, true, write_object, &w);
         sqlite3_exec(db->sqlite, "COMMIT", NULL, NULL, NULL);
     }
     if (status.code != TMAC_OK) {

@@ -60,7 +60,7 @@ tmac_status tmac_db_verify(const tmac_db *db, tmac_db_traffic *traffic);
 // used. Killed at any moment it leaves whole records, none of them usable before its seal was checked.
 tmac_status tmac_db_import(tmac_db *db, const char *path, bool own, tmac_db_traffic *traffic);
 
-// Takes one record or object in; used by import and by hubs. Inside tmac_db_begin_import and tmac_db_end_import.
+// Takes one record or object in; used by import and by hubs. Between _begin and _end.
 typedef struct tmac_db_intake {
     tmac_db *db;
     bool own;
@@ -74,6 +74,12 @@ tmac_status tmac_db_intake_record(tmac_db_intake *intake, const char *bytes, siz
 tmac_status tmac_db_intake_object(tmac_db_intake *intake, const void *bytes, size_t count,
                                   const char *hex);
 tmac_status tmac_db_intake_end(tmac_db_intake *intake, tmac_status status);
+
+// Hands over every record (or object), ascending by name, each checked against its name.
+tmac_status tmac_db_each_item(const tmac_db *db, bool object,
+                              tmac_status (*each)(void *into, const char *hex, const void *bytes,
+                                                  size_t count),
+                              void *into);
 
 // Decides for every trial whether it may be used, from seals and keys as they are now.
 tmac_status tmac_db_retrust(tmac_db *db, tmac_db_traffic *traffic);

@@ -3,7 +3,6 @@
 # of sets, and a process killed at any moment leaves a sound database.
 # modes: sanitized
 . tests/e2e/lib.sh.inc
-export TMAC_SYSTEM_DB=$work/none
 shape=dim=64,hidden=96,layers=1,heads=2,kv_heads=1,vocab=96,context=32
 
 db() { local file=$1; shift; "$bin/tmac-db" --db "$work/$file/tune.db" "$@" 2>"$work/err"; }
@@ -81,7 +80,11 @@ db a verify >"$work/out"
 check "the merged database verifies" "$?" 0
 
 # Layers.
-"$bin/tmac-db" --db "$work/empty/tune.db" --fleet "$work/h1/tune.db:$work/2.export" explain 64 -j 1 >"$work/out" 2>"$work/err" || true
+mkdir "$work/empty"
+looked=$("$bin/tmac-db" --db "$work/h1/tune.db" explain "x 64" --csv | grep -c ',host,wins')
+"$bin/tmac-db" --db "$work/empty/tune.db" merge "$work/3.export" >/dev/null 2>&1
+found=$("$bin/tmac-db" --db "$work/empty/tune.db" --fleet "$work/h1/tune.db:$work/2.export" sql 'select 1 as one' | tail -n 1)
+check "layers open beside the database" "$found $([ "$looked" -gt 0 ] && echo some)" "1 some"
 check "a layer that is not there is named" "$("$bin/tmac-db" --fleet "$work/nothing" status 2>&1 | grep -c nothing)" 1
 
 # Looking.
@@ -127,3 +130,12 @@ mkdir "$work/dot"
 for i in 1 2 3; do TMAC_DB_LOCKING=dotfile "$bin/tmac-db" --db "$work/dot/tune.db" merge "$work/$i.export" >/dev/null 2>>"$work/dots" & done
 wait
 check "without locks of the file system, folders lock" "$(TMAC_DB_LOCKING=dotfile digest dot)" "$(digest k2)"
+
+# Large and busy, in small; `make soak` does it in full.
+mkdir "$work/g" "$work/gi"
+"$BUILD/tests/fleet" generate "$work/g/tune.db" 20 20000 1 2>"$work/err" || fail "generating a fleet" "$(cat "$work/err")"
+db g export --no-sign "$work/g.export" && db gi merge "$work/g.export" >/dev/null
+check "a generated fleet comes back as it was" "$(digest gi)" "$(sha256sum <"$work/g.export")"
+check "its trials are found" "$("$BUILD/tests/fleet" lookup "$work/gi/tune.db" | grep -c ' 0 of')" 0
+"$BUILD/tests/fleet" writers "$work/busy.db" 8 2 >"$work/out" 2>&1
+check "eight writers at once: nothing lost, nobody locked out" "$? $(grep -c locked "$work/out")" "0 0"
