@@ -43,9 +43,11 @@ static tmac_status explain_set(const db_context *c, const tmac_input_set *set, u
                               : winner && f->ns < winner->ns ? "faster, but within the noise"
                                                              : "slower";
             seen |= wins;
-            snprintf(us, sizeof us, f->outcome == TMAC_OUTCOME_OK ? "%.3f" : "", f->ns / 1e3);
-            snprintf(error, sizeof error, f->outcome == TMAC_OUTCOME_OK ? "%.3f" : "",
-                     f->error / 1e3);
+            us[0] = error[0] = 0;
+            if (f->outcome == TMAC_OUTCOME_OK) {
+                snprintf(us, sizeof us, "%.3f", f->ns / 1e3);
+                snprintf(error, sizeof error, "%.3f", f->error / 1e3);
+            }
             snprintf(samples, sizeof samples, "%" PRIu32, f->samples);
             db_table_row(table, name, n, tmac_bucket_name(bucket), f->kernel->name,
                          f->kernel->layout->name, us, error, samples, tmac_rigor_name(f->rigor),

@@ -57,7 +57,7 @@ static void print_csv(const db_table *t)
             const bool quoted = strpbrk(cell, ",\"\n") != NULL;
             printf("%s%s", i ? "," : "", quoted ? "\"" : "");
             for (; *cell; cell++)
-                printf(*cell == '"' ? "\"\"" : "%c", *cell);
+                printf("%s%c", *cell == '"' ? "\"" : "", *cell);
             printf("%s", quoted ? "\"" : "");
         }
         printf("\n");
