@@ -14,7 +14,7 @@
 #include "base/file.h"
 #include "cli/db_commands.h"
 
-enum { LINE_BYTES = 4096, BAR_PIXELS = 380 };
+enum { LINE_BYTES = 4096, BAR_PIXELS = 240 };
 
 static const char style[] =
     "<style>:root{color-scheme:light dark;--ink:#1c2128;--soft:#68717d;--line:#d9dee4;--page:#fff;"
@@ -22,7 +22,7 @@ static const char style[] =
     "@media(prefers-color-scheme:dark){:root{--ink:#e4e8ee;--soft:#98a2ae;--line:#363d47;"
     "--page:#14181d;--bar:#6c9bf0;--win:#4cc493;--bad:#f08268;--shade:#1d2229}}"
     "body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);"
-    "max-width:980px;margin:2.5rem auto;padding:0 1.2rem}h1{font-size:1.7rem;margin:0}"
+    "max-width:1180px;margin:2.5rem auto;padding:0 1.2rem}h1{font-size:1.7rem;margin:0}"
     "h2{font-size:1.2rem;margin:2.4rem 0 .6rem;border-bottom:1px solid var(--line)}"
     "h3{font-size:1rem;margin:1.6rem 0 .4rem}.soft{color:var(--soft)}"
     "table{border-collapse:collapse;width:100%;font-size:.86rem;font-variant-numeric:tabular-nums}"
