@@ -4,6 +4,7 @@
 #   make            build everything into build/bin
 #   make demo       build, tune this machine on the 2B-4T shape, generate; MODEL=file for a real model
 #   make test       everything that must hold, in under 15 minutes on 2 cores
+#   make soak       a database of a million trials, eight writers for a minute
 #   make bench      kernels and tokens per second, next to what this host can do
 #   make lint       clang-format, clang-tidy, cppcheck, and both compilers with warnings as errors
 #   make test-aarch64  the same kernels and results on 64-bit Arm, cross-compiled and emulated
@@ -40,7 +41,7 @@ PROGRAMS := $(patsubst cli/%.c,$(BUILD)/bin/%,$(filter-out $(CROSS:%=cli/tmac-ge
 ARCHIVES := $(ARCHIVED:%=$(BUILD)/lib/lib%.a)
 GEN      := $(NATIVE)/bin/tmac-gen
 # Shared by the programs: cli/*.c that are not programs themselves.
-CLI_SHARED := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(wildcard cli/tmac-*.c),$(wildcard cli/*.c)))
+CLI_SHARED := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(wildcard cli/tmac-*.c cli/db_*.c),$(wildcard cli/*.c)))
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)/*.c))
 
@@ -129,6 +130,11 @@ $(BUILD)/kernels/%.o: $(BUILD)/kernels/%.c
 $(BUILD)/lib/libkernels.a: $(KERNELS:%=$(BUILD)/kernels/%.o)
 
 # ------------------------------------------------------------------------------------------------ programs
+# tmac-db push and pull need PostgreSQL's library; without it they say so.
+HUB := $(if $(CROSS),,$(shell pkg-config --exists libpq 2>/dev/null && echo yes))
+FLAGS_cli/db_hub := $(if $(HUB),-DTMAC_HUB $(shell pkg-config --cflags libpq))
+$(BUILD)/bin/tmac-db: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cli/db_*.c))
+$(BUILD)/bin/tmac-db: LIBRARIES += $(if $(HUB),$(shell pkg-config --libs libpq))
 $(filter-out $(GEN),$(PROGRAMS)): $(BUILD)/bin/%: $(BUILD)/obj/cli/%.o $(CLI_SHARED) $(ARCHIVES)
 	$(SAY) LINK $@
 	$(Q)mkdir -p $(@D)
@@ -156,6 +162,18 @@ $(BUILD)/tests/check-kernels: $(BUILD)/obj/tests/check_kernels.o $(ARCHIVES)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
 	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
 
+# A generator of large databases, and several writers at once.
+$(BUILD)/tests/fleet: $(BUILD)/obj/tests/fleet.o $(ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
+# What is too long for `make test`: a million trials of 100 hosts, eight writers for a minute.
+.PHONY: soak
+soak: all $(BUILD)/tests/fleet
+	$(Q)BUILD=$(BUILD) bash tests/soak.sh
+
 # The amx kernels' own text with emulated tile instructions, under the same checker: linked before the archive, these
 # objects take the place of the real ones.
 $(BUILD)/kernels/emulated/%.o: $(BUILD)/kernels/%.c
@@ -176,14 +194,14 @@ $(BUILD)/tests/check-kernels-amx: $(BUILD)/obj/tests/check_kernels.o \
 SANITIZED := $(BUILD)/sanitized
 UBSAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-test: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
+test: all $(BUILD)/tests/unit $(BUILD)/tests/fleet $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
 	$(Q)$(MAKE) --no-print-directory BUILD=$(SANITIZED) SANITIZE='$(UBSAN)' CFLAGS='-O1 -g' test-programs
 	$(Q)! $(AARCH64_READY) || ! $(MAKE) --no-print-directory $(AARCH64)/sysroot/.complete || \
 	    $(MAKE) --no-print-directory aarch64-programs # skipped where its libraries cannot be fetched
 	$(Q)BUILD=$(BUILD) SANITIZED=$(SANITIZED) bash tests/run.sh
 
 .PHONY: test-programs
-test-programs: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels
+test-programs: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels $(if $(CROSS),,$(BUILD)/tests/fleet)
 
 # The programs and the kernels for 64-bit Arm, cross-compiled and run by an emulator of its processors: Debian's cross
 # compiler and qemu-user, and arm64 libraries unpacked into the build folder.

@@ -6,6 +6,7 @@
 
 #include "base/topology.h"
 #include "db/db.h"
+#include "db/fleet.h"
 
 enum { DEFAULT_BATCH = 128, BATCH_MAX = 4096 };
 
@@ -59,7 +60,7 @@ static tmac_status make_plan(const tmac_start_options *options, const tmac_progr
     char path[TMAC_DB_PATH_BYTES];
     tmac_status status = options->database ? tmac_ok() : tmac_db_default_path(path);
     const bool homeless = status.code != TMAC_OK; // no $HOME: nothing can have been measured
-    status = homeless ? tmac_ok() : tmac_db_open(options->database, TMAC_DB_READ, &db);
+    status = homeless ? tmac_ok() : tmac_db_open_layers(options->database, getenv("TMAC_FLEET"), &db);
     if (status.code == TMAC_OK)
         status = tmac_db_plan(db, &start->host, sets, count, threads, start->isa, plan);
     tmac_db_close(db);

@@ -1,194 +1,97 @@
-// tmac-db: looks into the tuning database. One table of subcommands.
-#include <inttypes.h>
-#include <jansson.h>
+// tmac-db: the tuning database as a product. One table of subcommands; each is a function of cli/db_*.c.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/options.h"
-#include "db/db.h"
-
-typedef struct context {
-    tmac_db *db;
-    tmac_host host;
-    bool json;
-} context;
-
-static void describe_set(const tmac_input_set *set, char text[80])
-{
-    size_t used = 0;
-    for (uint32_t i = 0; i < set->matrices; i++)
-        used += (size_t)snprintf(text + used, 80 - used, "%s%" PRIu32, i ? "+" : "", set->rows[i]);
-    snprintf(text + used, 80 - used, " x %" PRIu32 " %s", set->columns,
-             set->residency == TMAC_STREAMED ? "streamed" : "resident");
-}
-
-// What would run here, and how fast it was measured to be on this host (0: it was not).
-typedef struct answer {
-    tmac_plan_entry entry;
-    double ns[TMAC_BUCKETS];
-} answer;
-
-static tmac_status answer_for(const context *c, const tmac_db_problem_row *row, answer *out)
-{
-    tmac_plan plan;
-    memset(out, 0, sizeof *out);
-    TMAC_TRY(tmac_db_plan(c->db, &c->host, &row->set, 1, row->threads, c->host.isa, &plan));
-    out->entry = plan.entries[0];
-    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++) {
-        tmac_db_figure *figures;
-        size_t count;
-        TMAC_TRY(
-            tmac_db_figures(c->db, &c->host, &row->set, bucket, row->threads, &figures, &count));
-        for (size_t i = 0; i < count; i++)
-            if (figures[i].outcome == TMAC_OUTCOME_OK &&
-                strcmp(figures[i].kernel->name, out->entry.kernel[bucket]) == 0)
-                out->ns[bucket] = figures[i].ns;
-        free(figures);
-    }
-    return tmac_ok();
-}
-
-static tmac_status status_text(const context *c, const tmac_db_inventory *v)
-{
-    if (!v->exists) {
-        printf("%s: not there yet; tmac-tune creates it\n", tmac_db_path(c->db));
-        return tmac_ok();
-    }
-    printf("%s: %.1f kB, schema %d, journal %s, integrity %s\n", tmac_db_path(c->db),
-           (double)v->file_bytes / 1e3, v->schema, v->journal, v->integrity);
-    printf("\nrecords\n");
-    for (size_t i = 0; i < v->kind_count; i++)
-        printf("  %-10s %8" PRIu64 "\n", v->kinds[i].kind, v->kinds[i].records);
-    printf("\nhosts\n");
-    for (size_t i = 0; i < v->host_count; i++) {
-        const tmac_db_host_row *h = &v->hosts[i];
-        printf("  %.12s  %s%s%s  [%s]  %" PRIu64 " trials, %" PRIu64 " failures%s\n", h->name.hex,
-               h->cpu_name, h->hypervisor[0] ? " under " : "", h->hypervisor, h->isa, h->trials,
-               h->failures, h->exact ? "  <- this host" : "");
-    }
-    printf("\ninput sets: what runs on this host\n");
-    for (size_t i = 0; i < v->problem_count; i++) {
-        const tmac_db_problem_row *row = &v->problems[i];
-        char set[80];
-        answer a;
-        TMAC_TRY(answer_for(c, row, &a));
-        describe_set(&row->set, set);
-        printf("  %s, %u threads: %s, rung %s, %" PRIu64 " trials\n", set, row->threads,
-               a.entry.layout, tmac_rung_name(a.entry.rung), row->trials);
-        for (uint32_t b = 0; b < TMAC_BUCKETS; b++) {
-            printf("    N %-6s %-40s", tmac_bucket_name(b), a.entry.kernel[b]);
-            if (a.ns[b] > 0)
-                printf(" %10.1f us\n", a.ns[b] / 1e3);
-            else
-                printf("  not measured here\n");
-        }
-    }
-    return tmac_ok();
-}
-
-static tmac_status status_json(const context *c, const tmac_db_inventory *v)
-{
-    json_t *kinds = json_object(), *hosts = json_array(), *problems = json_array();
-    tmac_status status = tmac_ok();
-    for (size_t i = 0; i < v->kind_count; i++)
-        json_object_set_new(kinds, v->kinds[i].kind, json_integer((json_int_t)v->kinds[i].records));
-    for (size_t i = 0; i < v->host_count; i++) {
-        const tmac_db_host_row *h = &v->hosts[i];
-        json_array_append_new(hosts,
-                              json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:b}", "name", h->name.hex,
-                                        "cpu", h->cpu_name, "hypervisor", h->hypervisor, "isa",
-                                        h->isa, "trials", (json_int_t)h->trials, "failures",
-                                        (json_int_t)h->failures, "this_host", (int)h->exact));
-    }
-    for (size_t i = 0; i < v->problem_count && status.code == TMAC_OK; i++) {
-        const tmac_db_problem_row *row = &v->problems[i];
-        char set[80];
-        answer a;
-        status = answer_for(c, row, &a);
-        describe_set(&row->set, set);
-        json_t *winners = json_array();
-        for (uint32_t b = 0; b < TMAC_BUCKETS; b++)
-            json_array_append_new(winners,
-                                  json_pack("{s:s, s:s, s:f}", "tokens", tmac_bucket_name(b),
-                                            "kernel", a.entry.kernel[b], "ns", a.ns[b]));
-        json_array_append_new(problems,
-                              json_pack("{s:s, s:I, s:I, s:s, s:s, s:o}", "set", set, "threads",
-                                        (json_int_t)row->threads, "trials", (json_int_t)row->trials,
-                                        "layout", a.entry.layout, "rung",
-                                        tmac_rung_name(a.entry.rung), "winners", winners));
-    }
-    json_t *root =
-        json_pack("{s:s, s:b, s:I, s:i, s:s, s:s, s:o, s:o, s:o}", "path", tmac_db_path(c->db),
-                  "exists", (int)v->exists, "bytes", (json_int_t)v->file_bytes, "schema", v->schema,
-                  "journal", v->journal, "integrity", v->integrity, "records", kinds, "hosts",
-                  hosts, "input_sets", problems);
-    if (!root) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for the report");
-    if (status.code == TMAC_OK) {
-        json_dumpf(root, stdout, JSON_INDENT(2));
-        printf("\n");
-    }
-    json_decref(root);
-    return status;
-}
-
-// A damaged database is reported and is also a failure, for scripts.
-static tmac_status do_status(const context *c)
-{
-    tmac_db_inventory v;
-    TMAC_TRY(tmac_db_status(c->db, &c->host, &v));
-    tmac_status status = c->json ? status_json(c, &v) : status_text(c, &v);
-    if (status.code == TMAC_OK && v.exists && strcmp(v.integrity, "ok") != 0)
-        status = tmac_fail(TMAC_BAD_FILE, "%s: damaged: %s", tmac_db_path(c->db), v.integrity);
-    tmac_db_inventory_free(&v);
-    return status;
-}
+#include "cli/db_commands.h"
 
 static const struct {
     const char *name;
-    tmac_status (*run)(const context *context);
+    size_t least, most; // operands
+    bool opens;         // with its layers, for reading
+    tmac_status (*run)(const db_context *context);
 } commands[] = {
-    {"status", do_status},
+    {"status", 0, 0, true, db_status},
+    {"export", 1, 1, false, db_export},
+    {"import", 1, 1000, false, db_import},
+    {"merge", 1, 1000, false, db_merge},
+    {"verify", 0, 1, false, db_verify},
+    {"key", 1, 2, false, db_key},
+    {"gc", 0, 0, false, db_gc},
+    {"doctor", 0, 0, true, db_doctor},
+    {"explain", 1, 1, true, db_explain},
+    {"compare", 2, 2, true, db_compare},
+    {"sql", 0, 1, true, db_sql},
+    {"report", 1, 1, true, db_report},
+    {"push", 1, 1, false, db_push},
+    {"pull", 1, 1, false, db_pull},
 };
 
-static tmac_status run(const char *name, const char *path, bool json)
+static tmac_status run(db_context *c, char **operands, size_t count)
 {
-    static context c;
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
-        if (strcmp(commands[i].name, name) != 0) continue;
-        c.json = json;
-        tmac_host_probe(&c.host);
-        TMAC_TRY(tmac_db_open(path, TMAC_DB_READ, &c.db));
-        tmac_status status = commands[i].run(&c);
-        tmac_db_close(c.db);
+        if (strcmp(commands[i].name, operands[0]) != 0) continue;
+        c->operands = operands + 1;
+        c->count = count - 1;
+        if (c->count < commands[i].least || c->count > commands[i].most)
+            return tmac_fail(TMAC_USAGE, "%s: %s operands; try tmac-db --help", operands[0],
+                             c->count < commands[i].least ? "too few" : "too many");
+        tmac_host_probe(&c->host);
+        if (!c->fleet) c->fleet = getenv("TMAC_FLEET");
+        if (commands[i].opens) TMAC_TRY(tmac_db_open_layers(c->path, c->fleet, &c->db));
+        tmac_status status = commands[i].run(c);
+        tmac_db_close(c->db);
         return status;
     }
-    return tmac_fail(TMAC_USAGE, "unknown command '%s'; try tmac-db --help", name);
+    return tmac_fail(TMAC_USAGE, "unknown command '%s'; try tmac-db --help", operands[0]);
 }
 
 int main(int argc, char **argv)
 {
-    const char *path = NULL;
-    bool json = false;
+    static db_context c;
     const tmac_option options[] = {
-        {0, "db", TMAC_OPTION_STRING, &path, "FILE",
+        {0, "db", TMAC_OPTION_STRING, &c.path, "FILE",
          "the database (default: $TMAC_DB, else tmac/tune.db of the user's data)"},
-        {0, "json", TMAC_OPTION_FLAG, &json, NULL, "print JSON"},
+        {0, "fleet", TMAC_OPTION_STRING, &c.fleet, "FILES",
+         "look up these databases and exports too, separated by ':' (default: $TMAC_FLEET)"},
+        {'j', "threads", TMAC_OPTION_UNSIGNED, &c.threads, "N",
+         "explain for this many threads (default: all that were measured)"},
+        {0, "name", TMAC_OPTION_STRING, &c.name, "NAME", "a name for the key, for people"},
+        {0, "no-kernels", TMAC_OPTION_FLAG, &c.no_kernels, NULL, "export without compiled kernels"},
+        {0, "no-sign", TMAC_OPTION_FLAG, &c.no_sign, NULL,
+         "export without sealing what was measured here"},
+        {0, "no-check", TMAC_OPTION_FLAG, &c.no_check, NULL,
+         "import without proving kernels exact on this host"},
+        {0, "dry-run", TMAC_OPTION_FLAG, &c.dry_run, NULL, "gc: say what would go"},
+        {0, "json", TMAC_OPTION_FLAG, &c.json, NULL, "print JSON"},
+        {0, "csv", TMAC_OPTION_FLAG, &c.csv, NULL, "print CSV"},
         {0},
     };
     const tmac_program program = {
         .name = "tmac-db",
-        .purpose = "Look into the tuning database.",
-        .operands = "COMMAND",
+        .purpose = "The tuning database: look into it, share it, check it.",
+        .operands = "COMMAND [OPERAND]...",
         .operands_min = 1,
-        .operands_max = 1,
-        .details = "Commands:\n"
-                   "  status   hosts, records, what was tuned and what runs here, integrity",
+        .operands_max = 1001,
+        .details =
+            "Commands:\n"
+            "  status             hosts, records, what was tuned and what runs here\n"
+            "  explain MODEL|SET  every candidate, its figures, why the winner won\n"
+            "  compare A B        two hosts, by the first digits of their names\n"
+            "  doctor             is what was measured still about this host?\n"
+            "  sql [STATEMENT]    a read-only prompt\n"
+            "  export FILE        seal what was measured here, write one canonical file\n"
+            "  import FILE...     take over what trusted signers sealed, keep the rest aside\n"
+            "  merge FILE...      take over your own databases and exports\n"
+            "  verify [FILE]      check the database, or an export, completely\n"
+            "  key new|list|trust KEY|revoke KEY\n"
+            "  gc                 drop what no lookup can use",
         .options = options,
     };
     char **operands;
-    size_t operand_count;
-    tmac_options_parse(&program, argc, argv, &operands, &operand_count);
-    tmac_status status = run(operands[0], path, json);
+    size_t count;
+    tmac_options_parse(&program, argc, argv, &operands, &count);
+    tmac_status status = run(&c, operands, count);
     return status.code == TMAC_OK ? 0 : tmac_report(&program, status);
 }

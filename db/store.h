@@ -5,6 +5,7 @@
 #include <sqlite3.h>
 
 #include "db/db.h"
+#include "db/fleet.h"
 
 // Statements that are prepared once for a handle. Their texts: db/index.c and db/plan.c.
 typedef enum tmac_sql {
@@ -60,23 +61,12 @@ struct tmac_db {
     uint32_t layer_count;
 };
 
-// Where a trial came from: later ones in this list are never turned back into earlier ones ...
+// Where a trial came from: later ones in this list are never turned back into earlier ones.
 typedef enum tmac_origin {
     TMAC_ORIGIN_IMPORTED,
     TMAC_ORIGIN_MERGED, // from a database that the user declared his own
     TMAC_ORIGIN_HERE,   // measured by this program on this host
 } tmac_origin;
-
-// ... and whether it may be used. Only those in state USABLE are looked up; all are stored and exported.
-typedef enum tmac_state {
-    TMAC_STATE_USABLE,
-    TMAC_STATE_UNSIGNED,
-    TMAC_STATE_UNKNOWN_SIGNER,
-    TMAC_STATE_REVOKED,
-    TMAC_STATE_INEXACT, // its kernel gave wrong results here
-    TMAC_STATE_SLOW,    // its kernel was measured here, and the figure is another
-    TMAC_STATE_COUNT,
-} tmac_state;
 
 // Opens the file for writing if it is not open yet: creates folder, file and schema.
 tmac_status tmac_store_ensure(tmac_db *db);
@@ -119,6 +109,10 @@ tmac_status tmac_store_record(const tmac_db *db, const char *name, const char *k
 // Adds a record to the index tables, when its kind and version are known. Inside the caller's transaction.
 tmac_status tmac_index_record(const tmac_db *db, int64_t id, const char *name, const char *text,
                               size_t bytes, tmac_origin origin);
+
+// The path of a seal's names: calls `each` with the 64 hexadecimal digits of every trial it names.
+void tmac_seal_names(const tmac_record *seal, void (*each)(const char *hex, void *into),
+                     void *into);
 
 void tmac_record_name(const char *bytes, size_t count, char hex[TMAC_HASH_HEX]);
 

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# tmac-db report: one page that needs nothing from elsewhere, and that a browser draws.
+. tests/e2e/lib.sh.inc
+"$bin/tmac-tune" --shape dim=64,hidden=96,layers=1,heads=2,kv_heads=1,vocab=96,context=32 --isa scalar \
+    --rigor quick --time-limit 0.5 -j 1 >/dev/null 2>&1
+"$bin/tmac-db" report "$work/report.html" 2>"$work/err"
+check "a report is written" "$? $(head -c 15 "$work/report.html" 2>/dev/null)" "0 <!doctype html>"
+check "it has no scripts and nothing from elsewhere" "$(grep -Eci '<script|https?://|<link|@import|url\(' "$work/report.html")" 0
+for part in Roofline 'Before and after' candidates; do
+    grep -q "$part" "$work/report.html" && pass "it has: $part" || fail "it has: $part"
+done
+check "tables are closed" "$(grep -o '<table>' "$work/report.html" | wc -l)" "$(grep -o '</table>' "$work/report.html" | wc -l)"
+"$bin/tmac-db" --db "$work/none.db" report "$work/no.html" 2>/dev/null
+check "no database, no report" "$? $(ls "$work/no.html" 2>/dev/null)" "1 "
+browser=$(command -v chromium || command -v chromium-browser)
+if [ -z "$browser" ]; then skip "a browser draws it" "no chromium"; exit 0; fi
+mkdir "$work/profile"
+timeout 60 "$browser" --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
+    --disable-background-networking --disable-component-update --disable-sync \
+    --user-data-dir="$work/profile" --window-size=1100,1600 --screenshot="$work/page.png" \
+    "file://$work/report.html" >/dev/null 2>&1
+check "a browser draws it" "$(head -c 4 "$work/page.png" 2>/dev/null | tail -c 3)" PNG
+[ "$(stat -c %s "$work/page.png" 2>/dev/null || echo 0)" -gt 20000 ] && pass "and the page is not blank" || fail "and the page is not blank"
