@@ -34,6 +34,22 @@ static void describe_set(const tmac_input_set *set, char *text, size_t room)
     if (used < room) snprintf(text + used, room - used, " x %" PRIu32, set->columns);
 }
 
+// Tokens a second, whole plans: what the table above comes to.
+static void print_judgements(const tmac_tune_report *report, FILE *stream)
+{
+    if (!report->judged) return;
+    fprintf(stream, "\n%-12s %14s %10s %14s %14s\n", "whole plan", "tokens/s", "",
+            "prompt tokens/s", "without head");
+    for (uint32_t i = 0; i < report->judgement_count; i++) {
+        const tmac_tune_judgement *j = &report->judgements[i];
+        double tps = j->decode_ns > 0 ? 1e9 / j->decode_ns : 0;
+        fprintf(stream, "%-12s %14.2f +-%8.2f %14.1f %11.3f ms%s\n", j->name, tps,
+                j->decode_ns > 0 ? 2 * tps * j->decode_error / j->decode_ns : 0,
+                j->prefill_ns > 0 ? 1e9 / j->prefill_ns : 0, j->matrix_ns * 1e-6,
+                j->chosen ? "  <- chosen" : "");
+    }
+}
+
 void tmac_tune_print(const tmac_work *work, const tmac_tune_report *report, FILE *stream)
 {
     fprintf(stream, "%s, %u threads: %u trials measured, %u reused, %u kernels failed, %.1f s\n",
@@ -94,22 +110,6 @@ void tmac_tune_print(const tmac_work *work, const tmac_tune_report *report, FILE
                 gb, peak, tmac_rung_name(line->rung));
     }
     print_judgements(report, stream);
-}
-
-// Tokens a second, whole plans: what the table above comes to.
-static void print_judgements(const tmac_tune_report *report, FILE *stream)
-{
-    if (!report->judged) return;
-    fprintf(stream, "\n%-12s %14s %10s %14s %14s\n", "whole plan", "tokens/s", "",
-            "prompt tokens/s", "without head");
-    for (uint32_t i = 0; i < report->judgement_count; i++) {
-        const tmac_tune_judgement *j = &report->judgements[i];
-        double tps = j->decode_ns > 0 ? 1e9 / j->decode_ns : 0;
-        fprintf(stream, "%-12s %14.2f +-%8.2f %14.1f %11.3f ms%s\n", j->name, tps,
-                j->decode_ns > 0 ? 2 * tps * j->decode_error / j->decode_ns : 0,
-                j->prefill_ns > 0 ? 1e9 / j->prefill_ns : 0, j->matrix_ns * 1e-6,
-                j->chosen ? "  <- chosen" : "");
-    }
 }
 
 static json_t *line_json(const tmac_work *work, const tmac_tune_line *line)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # tmac-tune: rigors and their options, a noisy neighbour, whole plans, --require-tuned, and what SIGKILL cannot take.
-# modes: plain
+# modes:
 . tests/e2e/lib.sh.inc
 export HOME=$work
 shape=dim=128,hidden=352,layers=2,heads=4,kv_heads=2,vocab=64
