@@ -23,7 +23,7 @@ static const tmac_spending spending[TMAC_RIGORS] = {
     [TMAC_RIGOR_QUICK] = {13, 0, 800000, 5, 15, 2, 1.25, true, true},
     [TMAC_RIGOR_MEASURE] = {57, 15, 3000000, 9, 48, 4, 1.25, true, true},
     [TMAC_RIGOR_PATIENT] = {300, 40, 4000000, 15, 64, 8, 1.5, false, true},
-    [TMAC_RIGOR_EXHAUSTIVE] = {1800, 60, 4000000, 15, 15, 0, INFINITY, false, false},
+    [TMAC_RIGOR_EXHAUSTIVE] = {1800, 60, 3000000, 9, 48, 0, INFINITY, false, false},
 };
 
 const tmac_spending *tmac_spending_of(tmac_rigor rigor)
