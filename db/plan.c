@@ -24,6 +24,7 @@ static const double bandwidth_ratio = 1.25;
 typedef struct figure {
     tmac_db_figure f;
     uint32_t bucket;
+    int64_t started; // of its run
 } figure;
 
 typedef struct figures {
@@ -51,15 +52,39 @@ bool tmac_db_faster(const tmac_db_figure *a, const tmac_db_figure *b)
     return a->ns + 2 * a->error < b->ns - 2 * b->error && a->ns < 0.995 * b->ns;
 }
 
-// Trials are read best-founded first, so the first of a kernel in a bucket is the one that counts; but a kernel that
-// failed anywhere on the donor is out everywhere.
-static const tmac_kernel *usable_kernel(const char *name, const char *binary_id)
+static int by_binary_id(const void *a, const void *b)
 {
-    char ours[TMAC_HASH_HEX];
-    const tmac_kernel *kernel = tmac_kernel_find(name);
-    if (!kernel) return NULL;
-    tmac_kernel_binary_id(kernel, ours);
-    return strcmp(ours, binary_id) == 0 ? kernel : NULL;
+    return strcmp(((const struct tmac_machine_code *)a)->binary_id,
+                  ((const struct tmac_machine_code *)b)->binary_id);
+}
+
+const tmac_kernel *tmac_usable_kernel(const tmac_db *db, const char *name, const char *binary_id)
+{
+    size_t count;
+    const tmac_kernel *const *all = tmac_kernels(&count);
+    tmac_caches *caches = db->caches;
+    if (caches->code_count != count) {
+        struct tmac_machine_code *codes = realloc(caches->codes, count * sizeof *codes);
+        if (!codes) return NULL;
+        for (size_t i = 0; i < count; i++) {
+            codes[i].kernel = all[i];
+            tmac_kernel_binary_id(all[i], codes[i].binary_id);
+        }
+        qsort(codes, count, sizeof *codes, by_binary_id);
+        caches->codes = codes;
+        caches->code_count = count;
+    }
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (strcmp(caches->codes[middle].binary_id, binary_id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < count && strcmp(caches->codes[low].binary_id, binary_id) == 0; low++)
+        if (strcmp(caches->codes[low].kernel->name, name) == 0) return caches->codes[low].kernel;
+    return NULL;
 }
 
 static tmac_outcome parse_outcome(const char *text)
@@ -69,20 +94,59 @@ static tmac_outcome parse_outcome(const char *text)
     return TMAC_OUTCOME_WRONG; // a code from the future: not a success we know
 }
 
-static tmac_status load_figures(const tmac_db *db, const char *host, const tmac_input_set *set,
-                                uint32_t threads, figures *list)
+// Whether a is better founded than b: more rigor, then newer. What is equal in both is ordered by what it says, so that
+// the answer does not depend on the order in which records arrived.
+static bool better_founded(const figure *a, const figure *b)
 {
-    char key[TMAC_DB_KEY_BYTES];
+    if (a->f.rigor != b->f.rigor) return a->f.rigor > b->f.rigor;
+    if (a->started != b->started) return a->started > b->started;
+    if (a->f.ns != b->f.ns) return a->f.ns < b->f.ns;
+    return a->f.error < b->f.error;
+}
+
+// Of a kernel in a bucket the best-founded success and the best-founded failure are kept: `places` says where in the
+// list they are, one more than their index, 0 for none.
+static bool keep(figures *list, const figure *item, uint32_t *place)
+{
+    if (*place == 0) {
+        if (!add_figure(list, item)) return false;
+        *place = (uint32_t)list->count;
+    } else if (better_founded(item, &list->items[*place - 1])) {
+        list->items[*place - 1] = *item;
+    }
+    return true;
+}
+
+static bool read_figure(sqlite3_stmt *q, const tmac_kernel *kernel, figure *item)
+{
+    double passes = (double)sqlite3_column_int64(q, 5),
+           samples = (double)sqlite3_column_int64(q, 6);
+    double median = (double)sqlite3_column_int64(q, 7), mad = (double)sqlite3_column_int64(q, 8);
+    *item = (figure){.bucket = (uint32_t)sqlite3_column_int64(q, 0),
+                     .started = sqlite3_column_int64(q, 9)};
+    item->f.kernel = kernel;
+    item->f.outcome = parse_outcome(tmac_store_text(q, 3));
+    item->f.rigor = (tmac_rigor)sqlite3_column_int(q, 4);
+    item->f.samples = (uint32_t)sqlite3_column_int64(q, 6);
+    if (item->f.outcome != TMAC_OUTCOME_OK) return true;
+    if (passes < 1 || samples < 1 || median <= 0) return false;
+    item->f.ns = median / passes;
+    // MAD to standard deviation of a normal distribution, that to the standard error of a median.
+    item->f.error = 1.4826 * 1.2533 * mad / passes / sqrt(samples);
+    return true;
+}
+
+static tmac_status load_layer(const tmac_db *db, const char *host, const char *key,
+                              uint32_t threads, figures *list, uint32_t *places, size_t kernels)
+{
     sqlite3_stmt *q;
-    list->count = 0;
-    tmac_set_key(set, key);
-    TMAC_TRY(tmac_store_prepare(
-        db,
+    if (!db->sqlite) return tmac_ok();
+    TMAC_TRY(tmac_store_cached(
+        db, TMAC_SQL_FIGURES,
         "SELECT p.bucket, v.kernel, v.binary_id, t.outcome, t.rigor, t.passes, t.samples, "
-        "t.median_ns, t.mad_ns"
-        " FROM problem p JOIN trial t ON t.problem = p.name JOIN variant v ON v.name = t.variant"
-        " LEFT JOIN run r ON r.name = t.run WHERE p.set_key = ? AND p.threads = ? AND t.host = ?"
-        " ORDER BY t.rigor DESC, r.started DESC, t.name",
+        "t.median_ns, t.mad_ns, r.started FROM problem p JOIN measurement t ON t.problem = p.id"
+        " AND t.host = (SELECT id FROM host WHERE name = ?3) JOIN variant v ON v.id = t.variant"
+        " LEFT JOIN run r ON r.id = t.run WHERE p.set_key = ?1 AND p.threads = ?2 AND t.state = 0",
         &q));
     sqlite3_bind_text(q, 1, key, -1, SQLITE_TRANSIENT);
     sqlite3_bind_int64(q, 2, threads);
@@ -90,52 +154,59 @@ static tmac_status load_figures(const tmac_db *db, const char *host, const tmac_
     tmac_status status = tmac_ok();
     int code;
     while ((code = sqlite3_step(q)) == SQLITE_ROW) {
-        const tmac_kernel *kernel = usable_kernel(tmac_store_text(q, 1), tmac_store_text(q, 2));
-        figure item = {.bucket = (uint32_t)sqlite3_column_int64(q, 0)};
-        if (!kernel || item.bucket >= TMAC_BUCKETS) continue;
-        double passes = (double)sqlite3_column_int64(q, 5),
-               samples = (double)sqlite3_column_int64(q, 6);
-        double median = (double)sqlite3_column_int64(q, 7),
-               mad = (double)sqlite3_column_int64(q, 8);
-        item.f.kernel = kernel;
-        item.f.outcome = parse_outcome(tmac_store_text(q, 3));
-        item.f.rigor = (tmac_rigor)sqlite3_column_int(q, 4);
-        item.f.samples = (uint32_t)sqlite3_column_int64(q, 6);
-        if (item.f.outcome == TMAC_OUTCOME_OK) {
-            if (passes < 1 || samples < 1 || median <= 0) continue;
-            item.f.ns = median / passes;
-            // MAD to standard deviation of a normal distribution, that to the standard error of a median.
-            item.f.error = 1.4826 * 1.2533 * mad / passes / sqrt(samples);
-        }
-        bool known = false;
-        for (size_t i = 0; i < list->count && !known; i++)
-            known = list->items[i].f.kernel == kernel && list->items[i].bucket == item.bucket &&
-                    (list->items[i].f.outcome == TMAC_OUTCOME_OK) ==
-                        (item.f.outcome == TMAC_OUTCOME_OK);
-        if (!known && !add_figure(list, &item)) {
-            status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu trials", list->count);
-            break;
-        }
+        const tmac_kernel *kernel =
+            tmac_usable_kernel(db, tmac_store_text(q, 1), tmac_store_text(q, 2));
+        figure item;
+        if (!kernel || !read_figure(q, kernel, &item) || item.bucket >= TMAC_BUCKETS) continue;
+        size_t number = 0;
+        while (number < kernels && db->caches->codes[number].kernel != kernel)
+            number++;
+        if (number == kernels) continue;
+        uint32_t *place = &places[(number * TMAC_BUCKETS + item.bucket) * 2 +
+                                  (item.f.outcome == TMAC_OUTCOME_OK ? 0 : 1)];
+        if (keep(list, &item, place)) continue;
+        status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu trials", list->count);
+        break;
     }
     if (status.code == TMAC_OK && code != SQLITE_DONE)
         status = tmac_store_fail(db, code, "reading trials");
-    sqlite3_finalize(q);
+    sqlite3_reset(q);
     return status;
 }
 
-// Drops what this call may not use: failed kernels, those outside `isa`, and figures taken in noise where the bucket has
-// any taken in quiet: noise never replaces a winner.
+// What a host measured for a set, in this database and its layers together.
+static tmac_status load_figures(const tmac_db *db, const char *host, const tmac_input_set *set,
+                                uint32_t threads, figures *list)
+{
+    char key[TMAC_DB_KEY_BYTES];
+    size_t kernels;
+    tmac_kernels(&kernels);
+    uint32_t *places = calloc(kernels * TMAC_BUCKETS * 2, sizeof *places);
+    if (!places) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for the figures of a problem");
+    list->count = 0;
+    tmac_set_key(set, key);
+    tmac_status status = load_layer(db, host, key, threads, list, places, kernels);
+    for (uint32_t i = 0; i < db->layer_count && status.code == TMAC_OK; i++)
+        status = load_layer(db->layers[i], host, key, threads, list, places, kernels);
+    free(places);
+    return status;
+}
+
+// Drops what this call may not use: kernels that failed anywhere on the donor, those outside `isa`, and figures taken in
+// noise where the bucket has any taken in quiet: noise never replaces a winner.
 static void keep_usable(figures *list, tmac_isa_set isa)
 {
-    size_t kept = 0;
+    size_t kept = 0, failures = 0;
     bool quiet[TMAC_BUCKETS] = {false};
-    for (size_t i = 0; i < list->count; i++)
-        if (list->items[i].f.outcome == TMAC_OUTCOME_OK &&
-            list->items[i].f.rigor > TMAC_RIGOR_NOISY)
-            quiet[list->items[i].bucket] = true;
+    for (size_t i = 0; i < list->count; i++) {
+        const figure *item = &list->items[i];
+        failures += item->f.outcome != TMAC_OUTCOME_OK;
+        if (item->f.outcome == TMAC_OUTCOME_OK && item->f.rigor > TMAC_RIGOR_NOISY)
+            quiet[item->bucket] = true;
+    }
     for (size_t i = 0; i < list->count; i++) {
         bool usable = tmac_isa_has(isa, list->items[i].f.kernel->isa);
-        for (size_t j = 0; j < list->count && usable; j++)
+        for (size_t j = 0; failures > 0 && j < list->count && usable; j++)
             usable = list->items[j].f.kernel != list->items[i].f.kernel ||
                      list->items[j].f.outcome == TMAC_OUTCOME_OK;
         if (list->items[i].f.rigor <= TMAC_RIGOR_NOISY && quiet[list->items[i].bucket])
@@ -190,6 +261,10 @@ static const char *choose_layout(const figures *list, const char *incumbent)
     tmac_db_figure best_cost = {.ns = INFINITY};
     for (size_t i = 0; i < list->count; i++) {
         const char *layout = list->items[i].f.kernel->layout->name;
+        bool judged = false;
+        for (size_t j = 0; j < i && !judged; j++)
+            judged = list->items[j].f.kernel->layout->name == layout;
+        if (judged) continue;
         tmac_db_figure cost = layout_cost(list, layout, measured);
         if (!best || cost.ns < best_cost.ns ||
             (cost.ns == best_cost.ns && strcmp(layout, best) < 0)) {
@@ -204,20 +279,39 @@ static const char *choose_layout(const figures *list, const char *incumbent)
 
 // ------------------------------------------------------------------------------------------------------------ rungs
 
-uint64_t tmac_db_bandwidth(const tmac_db *db, const tmac_db_name *host, uint32_t threads)
+static uint64_t layer_bandwidth(const tmac_db *db, const tmac_db_name *host, uint32_t threads,
+                                int64_t *started)
 {
     sqlite3_stmt *q;
     uint64_t bandwidth = 0;
-    if (!db->sqlite) return 0;
-    tmac_status status = tmac_store_prepare(db,
-                                            "SELECT bandwidth FROM run WHERE host=? AND threads=? "
-                                            "AND bandwidth>0 ORDER BY started DESC LIMIT 1",
-                                            &q);
-    if (status.code != TMAC_OK) return 0;
+    if (!db->sqlite ||
+        tmac_store_cached(db, TMAC_SQL_BANDWIDTH,
+                          "SELECT bandwidth, started FROM run WHERE host=? AND threads=? "
+                          "AND bandwidth>0 ORDER BY started DESC LIMIT 1",
+                          &q)
+                .code != TMAC_OK)
+        return 0;
     sqlite3_bind_text(q, 1, host->hex, -1, SQLITE_TRANSIENT);
     sqlite3_bind_int64(q, 2, threads);
-    if (sqlite3_step(q) == SQLITE_ROW) bandwidth = (uint64_t)sqlite3_column_int64(q, 0);
-    sqlite3_finalize(q);
+    if (sqlite3_step(q) == SQLITE_ROW) {
+        bandwidth = (uint64_t)sqlite3_column_int64(q, 0);
+        *started = sqlite3_column_int64(q, 1);
+    }
+    sqlite3_reset(q);
+    return bandwidth;
+}
+
+uint64_t tmac_db_bandwidth(const tmac_db *db, const tmac_db_name *host, uint32_t threads)
+{
+    int64_t newest = 0;
+    uint64_t bandwidth = layer_bandwidth(db, host, threads, &newest);
+    for (uint32_t i = 0; i < db->layer_count; i++) {
+        int64_t started = 0;
+        uint64_t theirs = layer_bandwidth(db->layers[i], host, threads, &started);
+        if (theirs == 0 || (bandwidth != 0 && started <= newest)) continue;
+        bandwidth = theirs;
+        newest = started;
+    }
     return bandwidth;
 }
 
@@ -241,6 +335,68 @@ static bool same_bandwidth(const lookup *l, const char *host)
            ours <= theirs * bandwidth_ratio;
 }
 
+typedef struct donor {
+    char name[TMAC_HASH_HEX];
+    int64_t trials;
+} donor;
+
+typedef struct donors {
+    donor *items;
+    size_t count;
+} donors;
+
+// Adds the hosts of one layer that share what the rung asks for.
+static tmac_status add_donors(const lookup *l, const tmac_db *db, const char *key, tmac_rung rung,
+                              donors *list)
+{
+    char class[TMAC_DB_CLASS_BYTES];
+    sqlite3_stmt *q;
+    if (!db->sqlite) return tmac_ok();
+    tmac_host_class(&l->host, class);
+    TMAC_TRY(tmac_store_cached(
+        db, TMAC_SQL_DONORS,
+        "SELECT h.name, sum(t.trials) FROM problem p JOIN tally t ON t.problem = p.id"
+        " JOIN host h ON h.id = t.host WHERE p.set_key = ?1 AND p.threads = ?2 AND h.name <> ?4"
+        " AND h.isa = ?5 AND (?3 IS NULL OR h.class = ?3) GROUP BY h.id",
+        &q));
+    sqlite3_clear_bindings(q);
+    sqlite3_bind_text(q, 1, key, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_int64(q, 2, l->threads);
+    if (rung == TMAC_RUNG_CLASS) sqlite3_bind_text(q, 3, class, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(q, 4, l->self.hex, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(q, 5, tmac_record_get(&l->host, "isa"), -1, SQLITE_TRANSIENT);
+    tmac_status status = tmac_ok();
+    int code;
+    while ((code = sqlite3_step(q)) == SQLITE_ROW) {
+        const char *name = tmac_store_text(q, 0);
+        size_t at = 0;
+        while (at < list->count && strcmp(list->items[at].name, name) != 0)
+            at++;
+        if (at == list->count) {
+            donor *grown = realloc(list->items, (at + 1) * sizeof *grown);
+            if (!grown) {
+                status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu hosts", at + 1);
+                break;
+            }
+            list->items = grown;
+            grown[list->count++] = (donor){.trials = 0};
+            snprintf(grown[at].name, sizeof grown[at].name, "%s", name);
+        }
+        list->items[at].trials += sqlite3_column_int64(q, 1);
+    }
+    if (status.code == TMAC_OK && code != SQLITE_DONE)
+        status = tmac_store_fail(db, code, "looking for like hosts");
+    sqlite3_reset(q);
+    return status;
+}
+
+static int by_trials(const void *a, const void *b)
+{
+    const donor *x = a, *y = b;
+    if (x->trials != y->trials) return x->trials < y->trials ? 1 : -1;
+    return strcmp(x->name, y->name);
+}
+
 // Figures of the first donor of a rung that has usable ones; an empty list when there is none.
 static tmac_status load_rung(const lookup *l, const tmac_input_set *set, tmac_rung rung,
                              figures *list)
@@ -252,37 +408,19 @@ static tmac_status load_rung(const lookup *l, const tmac_input_set *set, tmac_ru
         return tmac_ok();
     }
     if (rung == TMAC_RUNG_CLASS && l->bandwidth == 0) return tmac_ok();
-    char key[TMAC_DB_KEY_BYTES], class[TMAC_DB_CLASS_BYTES];
+    char key[TMAC_DB_KEY_BYTES];
+    donors hosts = {0};
     tmac_set_key(set, key);
-    tmac_host_class(&l->host, class);
-    sqlite3_stmt *q;
-    TMAC_TRY(tmac_store_prepare(
-        l->db,
-        rung == TMAC_RUNG_CLASS
-            ? "SELECT h.name FROM problem p JOIN trial t ON t.problem = p.name JOIN host h ON "
-              "h.name = t.host"
-              " WHERE p.set_key = ? AND p.threads = ? AND h.class = ? AND h.name <> ?"
-              " GROUP BY h.name ORDER BY count(*) DESC, h.name"
-            : "SELECT h.name FROM problem p JOIN trial t ON t.problem = p.name JOIN host h ON "
-              "h.name = t.host"
-              " WHERE p.set_key = ? AND p.threads = ? AND h.isa = ? AND h.name <> ?"
-              " GROUP BY h.name ORDER BY count(*) DESC, h.name",
-        &q));
-    sqlite3_bind_text(q, 1, key, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_int64(q, 2, l->threads);
-    sqlite3_bind_text(q, 3, rung == TMAC_RUNG_CLASS ? class : tmac_record_get(&l->host, "isa"), -1,
-                      SQLITE_TRANSIENT);
-    sqlite3_bind_text(q, 4, l->self.hex, -1, SQLITE_TRANSIENT);
-    tmac_status status = tmac_ok();
-    int code = SQLITE_DONE;
-    while (status.code == TMAC_OK && list->count == 0 && (code = sqlite3_step(q)) == SQLITE_ROW) {
-        if (rung == TMAC_RUNG_CLASS && !same_bandwidth(l, tmac_store_text(q, 0))) continue;
-        status = load_figures(l->db, tmac_store_text(q, 0), set, l->threads, list);
+    tmac_status status = add_donors(l, l->db, key, rung, &hosts);
+    for (uint32_t i = 0; i < l->db->layer_count && status.code == TMAC_OK; i++)
+        status = add_donors(l, l->db->layers[i], key, rung, &hosts);
+    if (hosts.count > 0) qsort(hosts.items, hosts.count, sizeof *hosts.items, by_trials);
+    for (size_t i = 0; i < hosts.count && status.code == TMAC_OK && list->count == 0; i++) {
+        if (rung == TMAC_RUNG_CLASS && !same_bandwidth(l, hosts.items[i].name)) continue;
+        status = load_figures(l->db, hosts.items[i].name, set, l->threads, list);
         keep_usable(list, l->isa);
     }
-    if (status.code == TMAC_OK && code != SQLITE_DONE && code != SQLITE_ROW)
-        status = tmac_store_fail(l->db, code, "looking for like hosts");
-    sqlite3_finalize(q);
+    free(hosts.items);
     return status;
 }
 
@@ -294,12 +432,26 @@ static void set_name(char to[TMAC_NAME_BYTES], const char *name)
     memset(to + length, 0, TMAC_NAME_BYTES - length);
 }
 
+// Whether a bucket has no figure in the layout on any rung down to `rung`.
+static bool has_gaps(const figures *rungs, int rung, const char *layout)
+{
+    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++) {
+        const tmac_db_figure *best = NULL, *unused;
+        for (int r = 0; r <= rung && !best; r++)
+            best_in(&rungs[r], layout, bucket, NULL, &best, &unused);
+        if (!best) return true;
+    }
+    return false;
+}
+
 static tmac_status plan_entry(const lookup *l, tmac_plan_entry *entry)
 {
     figures rungs[MEASURED_RUNGS] = {{0}};
     tmac_status status = tmac_ok();
     bool chosen = false;
     for (int r = 0; r < MEASURED_RUNGS && status.code == TMAC_OK; r++) {
+        // Lower rungs are asked for what higher ones left open, and only then.
+        if (chosen && !has_gaps(rungs, r - 1, entry->layout)) break;
         status = load_rung(l, &entry->set, (tmac_rung)r, &rungs[r]);
         if (status.code != TMAC_OK || chosen || rungs[r].count == 0) continue;
         set_name(entry->layout, choose_layout(&rungs[r], entry->layout));
@@ -331,7 +483,7 @@ tmac_status tmac_db_plan_of_trials(const tmac_db *db, const tmac_host *host,
                          TMAC_PLAN_ENTRIES, count);
     isa |= 1u << TMAC_ISA_SCALAR;
     *plan = tmac_plan_default(sets, count, threads, isa);
-    if (!db || !db->sqlite) return tmac_ok();
+    if (!db || (!db->sqlite && db->layer_count == 0)) return tmac_ok();
     lookup l = {.db = db, .threads = threads, .isa = isa};
     TMAC_TRY(tmac_host_name(host, &l.self));
     tmac_host_record(host, &l.host);
@@ -346,7 +498,7 @@ tmac_status tmac_db_figures(const tmac_db *db, const tmac_host *host, const tmac
 {
     *out = NULL;
     *count = 0;
-    if (!db->sqlite) return tmac_ok();
+    if (!db->sqlite && db->layer_count == 0) return tmac_ok();
     tmac_db_name self;
     figures list = {0};
     TMAC_TRY(tmac_host_name(host, &self));

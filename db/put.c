@@ -41,124 +41,11 @@ const char *tmac_outcome_name(tmac_outcome outcome)
     return (unsigned)outcome < 4 ? outcomes[outcome] : "?";
 }
 
-// ------------------------------------------------------------------------------------------------------------- keys
-
-void tmac_set_key(const tmac_input_set *set, char key[TMAC_DB_KEY_BYTES])
-{
-    size_t used = (size_t)snprintf(key, TMAC_DB_KEY_BYTES,
-                                   "%c group=%" PRIu32 " columns=%" PRIu32 " rows=", set->format,
-                                   set->group, set->columns);
-    for (uint32_t i = 0; i < set->matrices && i < TMAC_SET_MATRICES; i++)
-        used += (size_t)snprintf(key + used, TMAC_DB_KEY_BYTES - used, "%s%" PRIu32, i ? "," : "",
-                                 set->rows[i]);
-    snprintf(key + used, TMAC_DB_KEY_BYTES - used, " %s",
-             set->residency == TMAC_STREAMED ? "streamed" : "resident");
-}
-
-bool tmac_set_of_key(const char *key, tmac_input_set *set)
-{
-    char rows[40], residency[12], again[TMAC_DB_KEY_BYTES];
-    memset(set, 0, sizeof *set);
-    if (sscanf(key, "%c group=%" SCNu32 " columns=%" SCNu32 " rows=%39s %11s", &set->format,
-               &set->group, &set->columns, rows, residency) != 5)
-        return false;
-    char *save = NULL;
-    for (char *row = strtok_r(rows, ",", &save); row; row = strtok_r(NULL, ",", &save)) {
-        if (set->matrices == TMAC_SET_MATRICES) return false;
-        set->rows[set->matrices++] = (uint32_t)strtoul(row, NULL, 10);
-    }
-    set->residency = strcmp(residency, "streamed") == 0 ? TMAC_STREAMED : TMAC_RESIDENT;
-    tmac_set_key(set, again);
-    return strcmp(key, again) == 0;
-}
-
-void tmac_host_class(const tmac_record *record, char class[TMAC_DB_CLASS_BYTES])
-{
-    snprintf(class, TMAC_DB_CLASS_BYTES, "%.70s l1=%.14s l2=%.14s l3=%.14s %.15s",
-             tmac_record_get(record, "isa"), tmac_record_get(record, "l1d_bytes"),
-             tmac_record_get(record, "l2_bytes"), tmac_record_get(record, "l3_bytes"),
-             tmac_record_get(record, "hypervisor"));
-}
-
-// ------------------------------------------------------------------------------------------------------------ index
-
-// Which fields of a record fill which statement, in order. '#' marks integers.
-static const struct {
-    const char *kind, *sql, *fields[12];
-} indexes[] = {
-    {"variant", "INSERT OR IGNORE INTO variant VALUES(?,?,?)", {"name", "binary_id"}},
-    {"run",
-     "INSERT OR IGNORE INTO run VALUES(?,?,?,?,?)",
-     {"host", "#threads", "#started_ns", "#bandwidth"}},
-    {"trial",
-     "INSERT OR IGNORE INTO trial VALUES(?,?,?,?,?,?,?,?,?,?,?)",
-     {"host", "problem", "variant", "run", "#rigor_level", "outcome", "#passes", "#samples",
-      "#median_ns", "#mad_ns"}},
-    {"problem", "INSERT OR IGNORE INTO problem VALUES(?,?,?,?)", {"set", "#bucket", "#threads"}},
-};
-
-static tmac_status run_index(const tmac_db *db, sqlite3_stmt *statement)
-{
-    int code = sqlite3_step(statement);
-    tmac_status status = code == SQLITE_DONE ? tmac_ok() : tmac_store_fail(db, code, "indexing");
-    sqlite3_finalize(statement);
-    return status;
-}
-
-tmac_status tmac_index_record(const tmac_db *db, const char *name, const char *text, size_t bytes)
-{
-    tmac_record record;
-    // What this program cannot read it does not index; the bytes are kept all the same.
-    if (tmac_record_parse(text, bytes, &record).code != TMAC_OK || record.version != 1)
-        return tmac_ok();
-    sqlite3_stmt *statement;
-    if (strcmp(record.kind, "host") == 0) {
-        char class[TMAC_DB_CLASS_BYTES];
-        tmac_host_class(&record, class);
-        TMAC_TRY(tmac_store_prepare(db, "INSERT OR IGNORE INTO host VALUES(?,?,?)", &statement));
-        sqlite3_bind_text(statement, 1, name, -1, SQLITE_TRANSIENT);
-        sqlite3_bind_text(statement, 2, tmac_record_get(&record, "isa"), -1, SQLITE_TRANSIENT);
-        sqlite3_bind_text(statement, 3, class, -1, SQLITE_TRANSIENT);
-        return run_index(db, statement);
-    }
-    for (size_t i = 0; i < sizeof indexes / sizeof indexes[0]; i++) {
-        if (strcmp(record.kind, indexes[i].kind) != 0) continue;
-        TMAC_TRY(tmac_store_prepare(db, indexes[i].sql, &statement));
-        sqlite3_bind_text(statement, 1, name, -1, SQLITE_TRANSIENT);
-        for (int f = 0; indexes[i].fields[f]; f++) {
-            const char *field = indexes[i].fields[f];
-            if (field[0] == '#')
-                sqlite3_bind_int64(statement, f + 2,
-                                   (sqlite3_int64)tmac_record_get_number(&record, field + 1));
-            else
-                sqlite3_bind_text(statement, f + 2, tmac_record_get(&record, field), -1,
-                                  SQLITE_TRANSIENT);
-        }
-        return run_index(db, statement);
-    }
-    return tmac_ok();
-}
-
 // ---------------------------------------------------------------------------------------------------------- records
 
 static void name_of(const char *bytes, size_t count, tmac_db_name *name)
 {
-    uint8_t digest[TMAC_HASH_BYTES];
-    tmac_hash(bytes, count, digest);
-    tmac_hash_hex(digest, name->hex);
-}
-
-static tmac_status insert(const tmac_db *db, const char *bytes, size_t count, const char *kind,
-                          uint32_t version, const tmac_db_name *name)
-{
-    sqlite3_stmt *statement;
-    TMAC_TRY(tmac_store_prepare(db, "INSERT OR IGNORE INTO record VALUES(?,?,?,?)", &statement));
-    sqlite3_bind_text(statement, 1, name->hex, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_text(statement, 2, kind, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_int64(statement, 3, version);
-    sqlite3_bind_blob(statement, 4, bytes, (int)count, SQLITE_TRANSIENT);
-    TMAC_TRY(run_index(db, statement));
-    return tmac_index_record(db, name->hex, bytes, count);
+    tmac_record_name(bytes, count, name->hex);
 }
 
 tmac_status tmac_db_put(tmac_db *db, const char *bytes, size_t count, tmac_db_name *name)
@@ -169,15 +56,10 @@ tmac_status tmac_db_put(tmac_db *db, const char *bytes, size_t count, tmac_db_na
         return tmac_fail(TMAC_BAD_FILE, "not a canonical record: nothing stored");
     TMAC_TRY(tmac_store_ensure(db));
     name_of(bytes, count, name);
-    int code = sqlite3_exec(db->sqlite, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-    if (code != SQLITE_OK) return tmac_store_fail(db, code, "starting a transaction");
-    tmac_status status = insert(db, bytes, count, kind, version, name);
-    if (status.code == TMAC_OK) {
-        code = sqlite3_exec(db->sqlite, "COMMIT", NULL, NULL, NULL);
-        if (code != SQLITE_OK) status = tmac_store_fail(db, code, "storing a record");
-    }
-    if (status.code != TMAC_OK) sqlite3_exec(db->sqlite, "ROLLBACK", NULL, NULL, NULL);
-    return status;
+    TMAC_TRY(tmac_store_begin(db));
+    bool added;
+    return tmac_store_commit(db, tmac_store_record(db, name->hex, kind, version, bytes, count,
+                                                   TMAC_ORIGIN_HERE, &added));
 }
 
 tmac_status tmac_db_get(const tmac_db *db, const char *hex, char **bytes, size_t *count)

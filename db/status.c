@@ -6,23 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-// Hands each row of a query to a reader.
-typedef tmac_status (*row_reader)(sqlite3_stmt *row, void *into);
-
-static tmac_status each_row(const tmac_db *db, const char *sql, row_reader reader, void *into)
-{
-    sqlite3_stmt *q;
-    TMAC_TRY(tmac_store_prepare(db, sql, &q));
-    tmac_status status = tmac_ok();
-    int code;
-    while ((code = sqlite3_step(q)) == SQLITE_ROW && status.code == TMAC_OK)
-        status = reader(q, into);
-    if (status.code == TMAC_OK && code != SQLITE_DONE)
-        status = tmac_store_fail(db, code, "reading it");
-    sqlite3_finalize(q);
-    return status;
-}
-
 static void *grow(void *items, size_t count, size_t size, tmac_status *status)
 {
     void *grown = realloc(items, (count + 1) * size);
@@ -134,7 +117,7 @@ tmac_status tmac_db_status(const tmac_db *db, const tmac_host *host, tmac_db_inv
     if (stat(db->path, &facts) == 0) inventory->file_bytes = (uint64_t)facts.st_size;
     const struct {
         const char *sql;
-        row_reader reader;
+        tmac_row_reader reader;
         void *into;
     } queries[] = {
         {"PRAGMA user_version", read_number, &inventory->schema},
@@ -142,17 +125,19 @@ tmac_status tmac_db_status(const tmac_db *db, const tmac_host *host, tmac_db_inv
         {"PRAGMA integrity_check", read_integrity, inventory},
         {"SELECT name, bytes FROM record", check_name, inventory},
         {"SELECT kind, count(*) FROM record GROUP BY kind ORDER BY kind", read_kind, inventory},
-        {"SELECT h.name, r.bytes, (SELECT count(*) FROM trial t WHERE t.host = h.name),"
-         " (SELECT count(*) FROM trial t WHERE t.host = h.name AND t.outcome <> 'ok')"
-         " FROM host h JOIN record r ON r.name = h.name ORDER BY 3 DESC, 1",
+        {"SELECT h.name, r.bytes, coalesce(n.trials, 0), coalesce(n.failures, 0)"
+         " FROM host h JOIN record r ON r.name = h.name LEFT JOIN (SELECT host, count(*) AS trials,"
+         "  sum(outcome <> 'ok') AS failures FROM measurement GROUP BY host) n ON n.host = h.id"
+         " ORDER BY 3 DESC, 1",
          read_host, inventory},
-        {"SELECT p.set_key, p.threads, count(*) FROM problem p JOIN trial t ON t.problem = p.name"
-         " GROUP BY 1, 2 ORDER BY 1, 2",
+        {"SELECT p.set_key, p.threads, sum(t.trials) FROM problem p JOIN tally t ON t.problem = "
+         "p.id"
+         " WHERE p.set_key IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2",
          read_problem, inventory},
     };
     tmac_status status = tmac_ok();
     for (size_t i = 0; i < sizeof queries / sizeof queries[0] && status.code == TMAC_OK; i++)
-        status = each_row(db, queries[i].sql, queries[i].reader, queries[i].into);
+        status = tmac_store_each(db, queries[i].sql, queries[i].reader, queries[i].into);
     tmac_db_name self;
     if (status.code == TMAC_OK) status = tmac_host_name(host, &self);
     for (size_t i = 0; i < inventory->host_count && status.code == TMAC_OK; i++)

@@ -23,33 +23,64 @@
 
 enum { APPLICATION_ID = 0x746d6163, BUSY_MS = 20000 }; // "tmac"
 
+// Ids are local numbers and never leave the file; names do. A host, variant, problem or run that is referred to before
+// its record arrives is a row with a name and nothing else.
 static const char schema[] =
-    "CREATE TABLE IF NOT EXISTS record(name TEXT PRIMARY KEY, kind TEXT NOT NULL, version INTEGER "
-    "NOT NULL,"
-    "  bytes BLOB NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE host(name TEXT PRIMARY KEY, isa TEXT, class TEXT) WITHOUT ROWID;"
-    "CREATE TABLE variant(name TEXT PRIMARY KEY, kernel TEXT, binary_id TEXT) WITHOUT ROWID;"
-    "CREATE TABLE problem(name TEXT PRIMARY KEY, set_key TEXT, bucket INTEGER, threads INTEGER) "
-    "WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS record(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
+    "  kind TEXT NOT NULL, version INTEGER NOT NULL, bytes BLOB NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS record_by_kind ON record(kind) WHERE kind <> 'trial';"
+    // Large bytes that an artifact record names by their SHA-256.
+    "CREATE TABLE IF NOT EXISTS object(name TEXT PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE host(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, isa TEXT, class TEXT);"
+    "CREATE TABLE variant(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kernel TEXT,"
+    "  binary_id TEXT);"
+    "CREATE TABLE problem(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, set_key TEXT,"
+    "  bucket INTEGER, threads INTEGER);"
     "CREATE INDEX problem_by_set ON problem(set_key, threads);"
-    "CREATE TABLE run(name TEXT PRIMARY KEY, host TEXT, threads INTEGER, started INTEGER, "
-    "bandwidth INTEGER)"
-    "  WITHOUT ROWID;"
+    "CREATE TABLE run(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, host TEXT,"
+    "  threads INTEGER, started INTEGER, bandwidth INTEGER);"
     "CREATE INDEX run_by_host ON run(host, threads);"
-    "CREATE TABLE trial(name TEXT PRIMARY KEY, host TEXT, problem TEXT, variant TEXT, run TEXT, "
-    "rigor INTEGER,"
-    "  outcome TEXT, passes INTEGER, samples INTEGER, median_ns INTEGER, mad_ns INTEGER) WITHOUT "
-    "ROWID;"
-    "CREATE INDEX trial_by_problem ON trial(problem, host);"
-    "CREATE INDEX trial_by_host ON trial(host);"
+    "CREATE TABLE measurement(record INTEGER PRIMARY KEY, host INTEGER NOT NULL,"
+    "  problem INTEGER NOT NULL, variant INTEGER NOT NULL, run INTEGER NOT NULL, rigor INTEGER,"
+    "  outcome TEXT, passes INTEGER, samples INTEGER, median_ns INTEGER, mad_ns INTEGER,"
+    "  origin INTEGER NOT NULL, state INTEGER NOT NULL);"
+    "CREATE INDEX measurement_by_problem ON measurement(problem, host);"
+    // How many measurements a host has of a problem: which host to ask first.
+    "CREATE TABLE tally(problem INTEGER, host INTEGER, trials INTEGER NOT NULL,"
+    "  PRIMARY KEY(problem, host)) WITHOUT ROWID;"
+    // Usable trials with names in place of ids.
+    "CREATE VIEW trial AS SELECT r.name AS name, h.name AS host, p.name AS problem,"
+    "  v.name AS variant, u.name AS run, m.rigor AS rigor, m.outcome AS outcome,"
+    "  m.passes AS passes, m.samples AS samples, m.median_ns AS median_ns, m.mad_ns AS mad_ns"
+    "  FROM measurement m JOIN record r ON r.id = m.record JOIN host h ON h.id = m.host"
+    "  JOIN problem p ON p.id = m.problem JOIN variant v ON v.id = m.variant"
+    "  JOIN run u ON u.id = m.run WHERE m.state = 0;"
     // For people with an SQL prompt; tmac_db_plan weighs noise and all buckets of a layout besides.
-    "CREATE VIEW winner AS SELECT trial.host AS host, problem.set_key AS input_set, problem.bucket "
-    "AS bucket,"
-    "  problem.threads AS threads, variant.kernel AS kernel, min(trial.median_ns / trial.passes) "
-    "AS ns"
-    "  FROM trial JOIN problem ON problem.name = trial.problem JOIN variant ON variant.name = "
-    "trial.variant"
-    "  WHERE trial.outcome = 'ok' GROUP BY trial.host, trial.problem;";
+    "CREATE VIEW winner AS SELECT h.name AS host, p.set_key AS input_set, p.bucket AS bucket,"
+    "  p.threads AS threads, v.kernel AS kernel, min(m.median_ns / m.passes) AS ns"
+    "  FROM measurement m JOIN problem p ON p.id = m.problem JOIN variant v ON v.id = m.variant"
+    "  JOIN host h ON h.id = m.host WHERE m.outcome = 'ok' AND m.state = 0"
+    "  GROUP BY m.host, m.problem;";
+
+// Schema 1 had records without numbers and names in place of ids in every index row.
+static const char leave_schema_1[] =
+    "DROP VIEW IF EXISTS winner; DROP TABLE IF EXISTS trial; DROP TABLE IF EXISTS run;"
+    "DROP TABLE IF EXISTS problem; DROP TABLE IF EXISTS variant; DROP TABLE IF EXISTS host;"
+    "ALTER TABLE record RENAME TO record_1;"
+    "CREATE TABLE record(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
+    "  kind TEXT NOT NULL, version INTEGER NOT NULL, bytes BLOB NOT NULL);"
+    "INSERT INTO record(name, kind, version, bytes)"
+    "  SELECT name, kind, version, bytes FROM record_1 ORDER BY name;"
+    "DROP TABLE record_1;";
+
+// Where the file system has no locks that can be relied on, SQLite's are folders beside the file.
+static bool dot_locked(const tmac_db *db)
+{
+    char lock[TMAC_DB_PATH_BYTES + 8];
+    struct stat facts;
+    snprintf(lock, sizeof lock, "%s.lock", db->path);
+    return stat(lock, &facts) == 0 && S_ISDIR(facts.st_mode);
+}
 
 tmac_status tmac_store_fail(const tmac_db *db, int code, const char *doing)
 {
@@ -58,8 +89,9 @@ tmac_status tmac_store_fail(const tmac_db *db, int code, const char *doing)
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return tmac_fail(TMAC_BUSY,
-                         "%s: another program has held the database for %d s while %s; try again",
-                         db->path, BUSY_MS / 1000, doing);
+                         "%s: another program has held the database for %d s while %s; try again%s",
+                         db->path, BUSY_MS / 1000, doing,
+                         dot_locked(db) ? " (where none runs: remove its .lock folder)" : "");
     case SQLITE_NOTADB:
     case SQLITE_CORRUPT:
         return tmac_fail(TMAC_BAD_FILE, "%s: damaged or not a tuning database (%s) while %s",
@@ -87,10 +119,57 @@ const char *tmac_store_text(sqlite3_stmt *statement, int column)
     return text ? (const char *)text : "";
 }
 
-static tmac_status execute(const tmac_db *db, const char *sql, const char *doing)
+tmac_status tmac_store_cached(const tmac_db *db, tmac_sql which, const char *sql,
+                              sqlite3_stmt **statement)
+{
+    *statement = db->caches->statements[which];
+    if (*statement) {
+        sqlite3_reset(*statement);
+        return tmac_ok();
+    }
+    int code = sqlite3_prepare_v3(db->sqlite, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL);
+    if (code != SQLITE_OK) {
+        *statement = NULL;
+        return tmac_store_fail(db, code, "preparing a query");
+    }
+    db->caches->statements[which] = *statement;
+    return tmac_ok();
+}
+
+tmac_status tmac_store_execute(const tmac_db *db, const char *sql, const char *doing)
 {
     int code = sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL);
     return code == SQLITE_OK ? tmac_ok() : tmac_store_fail(db, code, doing);
+}
+
+tmac_status tmac_store_begin(const tmac_db *db)
+{
+    return tmac_store_execute(db, "BEGIN IMMEDIATE", "starting a transaction");
+}
+
+tmac_status tmac_store_commit(const tmac_db *db, tmac_status status)
+{
+    if (status.code == TMAC_OK) status = tmac_store_execute(db, "COMMIT", "storing records");
+    if (status.code != TMAC_OK) {
+        sqlite3_exec(db->sqlite, "ROLLBACK", NULL, NULL, NULL);
+        // Numbers of rows that are no longer there.
+        memset(db->caches->names, 0, sizeof db->caches->names);
+    }
+    return status;
+}
+
+tmac_status tmac_store_each(const tmac_db *db, const char *sql, tmac_row_reader reader, void *into)
+{
+    sqlite3_stmt *q;
+    TMAC_TRY(tmac_store_prepare(db, sql, &q));
+    tmac_status status = tmac_ok();
+    int code;
+    while ((code = sqlite3_step(q)) == SQLITE_ROW && status.code == TMAC_OK)
+        status = reader(q, into);
+    if (status.code == TMAC_OK && code != SQLITE_DONE)
+        status = tmac_store_fail(db, code, "reading it");
+    sqlite3_finalize(q);
+    return status;
 }
 
 static tmac_status pragma_number(const tmac_db *db, const char *sql, int64_t *value)
@@ -168,11 +247,11 @@ static bool local_file_system(const char *path)
     return statfs(path, &facts) != 0 || tmac_db_wants_wal((long)facts.f_type);
 }
 
-// Rebuilds the index from the records.
+// Rebuilds the index from the records. They were used before, so they are as if measured here.
 static tmac_status reindex(const tmac_db *db)
 {
     sqlite3_stmt *statement;
-    TMAC_TRY(tmac_store_prepare(db, "SELECT name, bytes FROM record", &statement));
+    TMAC_TRY(tmac_store_prepare(db, "SELECT id, name, bytes FROM record", &statement));
     tmac_status status = tmac_ok();
     int code;
     while (status.code == TMAC_OK && (code = sqlite3_step(statement)) != SQLITE_DONE) {
@@ -180,9 +259,10 @@ static tmac_status reindex(const tmac_db *db)
             status = tmac_store_fail(db, code, "indexing");
             break;
         }
-        const char *bytes = sqlite3_column_blob(statement, 1);
-        status = tmac_index_record(db, tmac_store_text(statement, 0), bytes ? bytes : "",
-                                   (size_t)sqlite3_column_bytes(statement, 1));
+        const char *bytes = sqlite3_column_blob(statement, 2);
+        status = tmac_index_record(db, sqlite3_column_int64(statement, 0),
+                                   tmac_store_text(statement, 1), bytes ? bytes : "",
+                                   (size_t)sqlite3_column_bytes(statement, 2), TMAC_ORIGIN_HERE);
     }
     sqlite3_finalize(statement);
     return status;
@@ -191,20 +271,25 @@ static tmac_status reindex(const tmac_db *db)
 // Inside an immediate transaction: the version is read again, because another process may have been first.
 static tmac_status migrate(const tmac_db *db)
 {
-    TMAC_TRY(execute(db, "BEGIN IMMEDIATE", "starting a transaction"));
-    int64_t version = 0;
+    TMAC_TRY(tmac_store_begin(db));
+    int64_t version = 0, numberless = 0;
     char marks[96];
     snprintf(marks, sizeof marks, "PRAGMA application_id=%d; PRAGMA user_version=%d;",
              APPLICATION_ID, TMAC_DB_SCHEMA);
     tmac_status status = pragma_number(db, "PRAGMA user_version", &version);
+    if (status.code == TMAC_OK)
+        status = pragma_number(
+            db,
+            "SELECT (SELECT count(*) FROM pragma_table_info('record')) > 0 AND"
+            " (SELECT count(*) FROM pragma_table_info('record') WHERE name = 'id') = 0",
+            &numberless);
     if (status.code == TMAC_OK && version < TMAC_DB_SCHEMA) {
-        status = execute(db, schema, "creating its tables");
-        if (status.code == TMAC_OK) status = execute(db, marks, "marking its version");
+        if (numberless) status = tmac_store_execute(db, leave_schema_1, "renewing its tables");
+        if (status.code == TMAC_OK) status = tmac_store_execute(db, schema, "creating its tables");
+        if (status.code == TMAC_OK) status = tmac_store_execute(db, marks, "marking its version");
         if (status.code == TMAC_OK) status = reindex(db);
     }
-    if (status.code == TMAC_OK) return execute(db, "COMMIT", "creating its tables");
-    sqlite3_exec(db->sqlite, "ROLLBACK", NULL, NULL, NULL);
-    return status;
+    return tmac_store_commit(db, status);
 }
 
 // Whether the file is ours to use; *version is its schema, 0 for a file without any table. Read in one transaction:
@@ -212,7 +297,7 @@ static tmac_status migrate(const tmac_db *db)
 static tmac_status check_identity(const tmac_db *db, int64_t *version)
 {
     int64_t application = 0, tables = 0;
-    TMAC_TRY(execute(db, "BEGIN", "reading its marks"));
+    TMAC_TRY(tmac_store_execute(db, "BEGIN", "reading its marks"));
     tmac_status status = pragma_number(db, "PRAGMA user_version", version);
     if (status.code == TMAC_OK) status = pragma_number(db, "PRAGMA application_id", &application);
     if (status.code == TMAC_OK)
@@ -235,16 +320,59 @@ static tmac_status check_identity(const tmac_db *db, int64_t *version)
 
 static void shut(tmac_db *db)
 {
+    for (int i = 0; db->caches && i < TMAC_SQL_COUNT; i++) {
+        sqlite3_finalize(db->caches->statements[i]);
+        db->caches->statements[i] = NULL;
+    }
     sqlite3_close(db->sqlite);
     db->sqlite = NULL;
 }
 
+// Whether locks work on the file: a share may be mounted without them. An open-file-description lock, because closing
+// a file drops all traditional locks that this process holds on it, those of other handles included.
+static bool locks_work(const char *path)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return true;
+    const bool refused = fcntl(file, F_OFD_SETLK, &lock) != 0 &&
+                         (errno == ENOLCK || errno == EOPNOTSUPP || errno == ENOSYS);
+    close(file);
+    return !refused;
+}
+
+// The way of locking: SQLite's own, or folders beside the file. NULL: SQLite's.
+static const char *locking(const char *path)
+{
+    const char *wish = getenv("TMAC_DB_LOCKING");
+    if (wish && strcmp(wish, "dotfile") == 0) return "unix-dotfile";
+    return !local_file_system(path) && !locks_work(path) ? "unix-dotfile" : NULL;
+}
+
 static tmac_status open_sqlite(tmac_db *db, const char *name, int flags)
 {
-    int code = sqlite3_open_v2(name, &db->sqlite, flags | SQLITE_OPEN_EXRESCODE, NULL);
+    int code = sqlite3_open_v2(name, &db->sqlite, flags | SQLITE_OPEN_EXRESCODE, locking(db->path));
     tmac_status status = tmac_ok();
     if (code == SQLITE_OK) sqlite3_busy_timeout(db->sqlite, BUSY_MS);
     if (code != SQLITE_OK) status = tmac_store_fail(db, code, "opening it");
+    if (status.code != TMAC_OK) shut(db);
+    return status;
+}
+
+static tmac_status open_writing(tmac_db *db)
+{
+    TMAC_TRY(open_sqlite(db, db->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+    int64_t version = 0;
+    tmac_status status = check_identity(db, &version);
+    if (status.code == TMAC_OK) {
+        status =
+            local_file_system(db->path) && !locking(db->path)
+                ? tmac_store_execute(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+                                     "opening its journal")
+                : tmac_store_execute(db, "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;",
+                                     "opening its journal");
+    }
+    if (status.code == TMAC_OK && version < TMAC_DB_SCHEMA) status = migrate(db);
     if (status.code != TMAC_OK) shut(db);
     return status;
 }
@@ -255,18 +383,47 @@ tmac_status tmac_store_ensure(tmac_db *db)
         return tmac_fail(TMAC_INTERNAL, "%s: opened for reading, asked to write", db->path);
     if (db->sqlite) return tmac_ok();
     TMAC_TRY(make_folder(db->path));
-    TMAC_TRY(open_sqlite(db, db->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
-    int64_t version = 0;
-    tmac_status status = check_identity(db, &version);
-    if (status.code == TMAC_OK) {
-        status = local_file_system(db->path)
-                     ? execute(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-                               "opening its journal")
-                     : execute(db, "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;",
-                               "opening its journal");
+    // Changing the journal of a new file does not wait for others who do the same.
+    tmac_status status = open_writing(db);
+    for (int i = 0; i < BUSY_MS / 20 && status.code == TMAC_BUSY; i++) {
+        usleep(10000 + (useconds_t)(getpid() % 20) * 1000);
+        status = open_writing(db);
     }
-    if (status.code == TMAC_OK && version < TMAC_DB_SCHEMA) status = migrate(db);
-    if (status.code != TMAC_OK) shut(db);
+    return status;
+}
+
+static tmac_status new_handle(const char *path, tmac_db_mode mode, tmac_db **db)
+{
+    tmac_db *made = calloc(1, sizeof *made);
+    tmac_caches *caches = calloc(1, sizeof *caches);
+    *db = NULL;
+    if (!made || !caches) {
+        free(made);
+        free(caches);
+        return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a database handle");
+    }
+    made->mode = mode;
+    made->caches = caches;
+    tmac_status status = tmac_ok();
+    if (!path)
+        status = tmac_db_default_path(made->path);
+    else if ((size_t)snprintf(made->path, sizeof made->path, "%s", path) >= sizeof made->path)
+        status = tmac_fail(TMAC_USAGE, "the path of the database is too long");
+    if (status.code == TMAC_OK)
+        *db = made;
+    else
+        tmac_db_close(made);
+    return status;
+}
+
+tmac_status tmac_store_memory(const char *label, tmac_db **db)
+{
+    TMAC_TRY(new_handle(label, TMAC_DB_WRITE, db));
+    tmac_status status = open_sqlite(*db, ":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    if (status.code == TMAC_OK) status = migrate(*db);
+    if (status.code == TMAC_OK) return status;
+    tmac_db_close(*db);
+    *db = NULL;
     return status;
 }
 
@@ -283,6 +440,28 @@ static void immutable_uri(const char *path, char uri[3 * TMAC_DB_PATH_BYTES + 32
     snprintf(uri + used, 16, "?immutable=1");
 }
 
+// A reader may not migrate the file: it reads a copy of its own that is.
+static tmac_status renew_in_memory(tmac_db *db)
+{
+    sqlite3 *file = db->sqlite, *memory = NULL;
+    int code = sqlite3_open(":memory:", &memory);
+    sqlite3_backup *copy =
+        code == SQLITE_OK ? sqlite3_backup_init(memory, "main", file, "main") : NULL;
+    if (copy) {
+        do
+            code = sqlite3_backup_step(copy, -1);
+        while (code == SQLITE_BUSY && usleep(10000) == 0);
+        sqlite3_backup_finish(copy);
+    }
+    sqlite3_close(file);
+    db->sqlite = memory;
+    tmac_status status = copy && code == SQLITE_DONE
+                             ? migrate(db)
+                             : tmac_fail(TMAC_IO, "%s: cannot be copied to be read", db->path);
+    if (status.code != TMAC_OK) shut(db);
+    return status;
+}
+
 static tmac_status open_reading(tmac_db *db)
 {
     int64_t version = 0;
@@ -296,6 +475,8 @@ static tmac_status open_reading(tmac_db *db)
         status = open_sqlite(db, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
         if (status.code == TMAC_OK) status = check_identity(db, &version);
     }
+    if (status.code == TMAC_OK && version > 0 && version < TMAC_DB_SCHEMA)
+        return renew_in_memory(db);
     if (status.code != TMAC_OK || version == 0)
         shut(db); // version 0: created, but nothing written yet
     return status;
@@ -303,23 +484,18 @@ static tmac_status open_reading(tmac_db *db)
 
 tmac_status tmac_db_open(const char *path, tmac_db_mode mode, tmac_db **db)
 {
+    tmac_db *made;
     *db = NULL;
-    tmac_db *made = calloc(1, sizeof *made);
-    if (!made) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a database handle");
-    made->mode = mode;
+    TMAC_TRY(new_handle(path, mode, &made));
     tmac_status status = tmac_ok();
-    if (!path)
-        status = tmac_db_default_path(made->path);
-    else if ((size_t)snprintf(made->path, sizeof made->path, "%s", path) >= sizeof made->path)
-        status = tmac_fail(TMAC_USAGE, "the path of the database is too long");
     struct stat facts;
-    if (status.code == TMAC_OK && stat(made->path, &facts) == 0) {
+    if (stat(made->path, &facts) == 0) {
         if (S_ISDIR(facts.st_mode))
             status = tmac_fail(TMAC_BAD_FILE, "%s: is a directory, expected a tuning database",
                                made->path);
         else
             status = mode == TMAC_DB_WRITE ? tmac_store_ensure(made) : open_reading(made);
-    } else if (status.code == TMAC_OK && errno != ENOENT && errno != ENOTDIR) {
+    } else if (errno != ENOENT && errno != ENOTDIR) {
         status = tmac_fail(TMAC_IO, "%s: %s", made->path, strerror(errno));
     }
     if (status.code != TMAC_OK) {
@@ -333,7 +509,11 @@ tmac_status tmac_db_open(const char *path, tmac_db_mode mode, tmac_db **db)
 void tmac_db_close(tmac_db *db)
 {
     if (!db) return;
+    for (uint32_t i = 0; i < db->layer_count; i++)
+        tmac_db_close(db->layers[i]);
     shut(db);
+    if (db->caches) free(db->caches->codes);
+    free(db->caches);
     free(db);
 }
 

@@ -257,30 +257,27 @@ static tmac_status layouts_near_best(const tmac_tuning *t, const tmac_input_set 
     return tmac_ok();
 }
 
-// Larger buckets: blocks of tokens that the bucket fills, and of the one-token kernels those without software
-// prefetch or chosen by the rule: with weights warm the distance decides nothing.
-static bool worth_prefill(const tmac_tuning *t, const tmac_kernel *kernel, uint32_t bucket)
+// The first candidate of a kernel's layout and instruction set that handles single tokens; NULL when there is none.
+static const tmac_kernel *first_single(const tmac_tuning *t, const tmac_kernel *kernel)
 {
-    if (kernel->token_block > tmac_bucket_typical(bucket)) return false;
-    if (kernel->token_block > 1) return true;
     for (size_t i = 0; i < t->candidate_count; i++) {
         const tmac_kernel *other = t->candidates[i];
-        if (other == kernel) return true;
-        if (other->layout == kernel->layout && other->isa == kernel->isa && other->token_block == 1)
-            return false;
+        if (!t->out[i] && other->layout == kernel->layout && other->isa == kernel->isa &&
+            other->token_block == 1)
+            return other;
     }
-    return true;
+    return NULL;
 }
 
-// At N = 1: kernels for several tokens only where there is none for one.
-static bool worth_decode(const tmac_tuning *t, const tmac_kernel *kernel)
+// Larger buckets: blocks of tokens that the bucket fills, and of the one-token kernels the first, without software
+// prefetch: with weights warm the distance decides nothing. N = 1: kernels for several tokens only where there is none
+// for one.
+static bool worth_timing(const tmac_tuning *t, const tmac_kernel *kernel, uint32_t bucket)
 {
-    for (size_t i = 0; i < t->candidate_count && kernel->token_block > 1; i++) {
-        const tmac_kernel *other = t->candidates[i];
-        if (other->layout == kernel->layout && other->isa == kernel->isa && other->token_block == 1)
-            return false;
-    }
-    return true;
+    if (kernel->token_block > 1)
+        return bucket == 0 ? !first_single(t, kernel)
+                           : kernel->token_block <= tmac_bucket_typical(bucket);
+    return bucket == 0 || first_single(t, kernel) == kernel;
 }
 
 static void to_place(uint16_t *contenders, uint32_t from, uint32_t to)
@@ -316,7 +313,7 @@ tmac_status tmac_contenders_of(const tmac_tuning *t, uint32_t set_index, uint32_
             for (uint32_t l = 0; l < layout_count; l++)
                 near_best = near_best || layouts[l] == kernel->layout;
             in = in && near_best && !tmac_hopeless(t, set, bucket, kernel) &&
-                 (bucket == 0 ? worth_decode(t, kernel) : worth_prefill(t, kernel, bucket));
+                 worth_timing(t, kernel, bucket);
         }
         if (!in && !incumbent && !seeded) continue;
         if (incumbent) first = (int32_t)*count;

@@ -22,6 +22,8 @@ struct tmac_replay {
     double now_ns;
     uint64_t samples;
     tmac_random random;
+    const tmac_kernel **kernels; // that have any
+    size_t kernel_count;
     const tmac_job *job; // being replayed
     const tmac_job_events *events;
 };
@@ -117,6 +119,13 @@ tmac_status tmac_replay_run(tmac_replay *replay, const tmac_kernel *const *candi
 
 // --------------------------------------------------------------------------------------------------------- the truth
 
+static void add_kernel(tmac_replay *replay, const tmac_kernel *kernel)
+{
+    for (size_t i = 0; i < replay->kernel_count; i++)
+        if (replay->kernels[i] == kernel) return;
+    replay->kernels[replay->kernel_count++] = kernel;
+}
+
 static tmac_status load_truth(const char *path, const tmac_work *work, const tmac_host *host,
                               uint32_t threads, tmac_replay *replay)
 {
@@ -131,6 +140,7 @@ static tmac_status load_truth(const char *path, const tmac_work *work, const tma
             for (size_t i = 0; status.code == TMAC_OK && i < count; i++) {
                 const tmac_db_figure *f = &figures[i];
                 if (f->outcome != TMAC_OUTCOME_OK || replay->count == FIGURES_MAX) continue;
+                add_kernel(replay, f->kernel);
                 // The error of a median back to the deviation of a sample.
                 replay->items[replay->count++] = (truth){
                     f->kernel, set, bucket, f->ns, f->error * sqrt(f->samples) / 1.2533 / f->ns};
@@ -178,6 +188,8 @@ static tmac_status replay_once(tmac_replay *replay, const tmac_host *host,
     options.db = path;
     options.seed = seed;
     options.replay = replay;
+    options.candidates = replay->kernels;
+    options.candidate_count = replay->kernel_count;
     options.source = NULL;
     options.progress = options.require_quiet = options.estimate = false;
     replay->now_ns = 0;
@@ -247,8 +259,11 @@ tmac_status tmac_replay_all(const char *db, const tmac_work *work, const tmac_tu
     tmac_replay replay = {.work = work};
     double *workloads = calloc(repetitions + 1u, sizeof *workloads);
     replay.items = calloc(FIGURES_MAX, sizeof *replay.items);
+    size_t all;
+    tmac_kernels(&all);
+    replay.kernels = calloc(all + 1, sizeof *replay.kernels);
     tmac_status status = tmac_ok();
-    if (!workloads || !replay.items || repetitions == 0)
+    if (!workloads || !replay.items || !replay.kernels || repetitions == 0)
         status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %u repetitions", repetitions);
     uint32_t threads = options->threads ? options->threads : host.logical_cpus;
     if (status.code == TMAC_OK) status = load_truth(db, work, &host, threads, &replay);
@@ -258,6 +273,7 @@ tmac_status tmac_replay_all(const char *db, const tmac_work *work, const tmac_tu
     }
     free(workloads);
     free(replay.items);
+    free(replay.kernels);
     if (status.code != TMAC_OK) return status;
     // Losses against the best that any of them found: exhaustive, as a rule.
     double best = INFINITY;

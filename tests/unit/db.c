@@ -236,9 +236,10 @@ Test(db, an_older_schema_is_migrated_and_its_records_indexed)
     OK(tmac_db_open(path, TMAC_DB_WRITE, &db));
     put(db, &host, a, 0, 1000, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
     tmac_db_close(db);
-    execute("DROP VIEW winner; DROP TABLE trial; DROP TABLE run; DROP TABLE problem; DROP TABLE "
-            "variant;"
-            "DROP TABLE host; PRAGMA user_version = 0; PRAGMA application_id = 0;");
+    execute("DROP VIEW winner; DROP VIEW trial; DROP TABLE measurement; DROP TABLE tally; DROP "
+            "TABLE run;"
+            "DROP TABLE problem; DROP TABLE variant; DROP TABLE host; PRAGMA user_version = 0; "
+            "PRAGMA application_id = 0;");
     cr_assert_eq(tmac_db_open(path, TMAC_DB_WRITE, &db).code, TMAC_BAD_FILE,
                  "tables, but not marked as ours");
     execute("PRAGMA application_id = 1953325411");
