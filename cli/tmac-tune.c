@@ -7,13 +7,14 @@
 #include "base/options.h"
 #include "base/pool.h"
 #include "base/topology.h"
+#include "cli/db_emit.h"
 #include "convert/convert.h"
 #include "tune/replay.h"
 #include "tune/tune.h"
 
 typedef struct arguments {
     const char *model, *shape, *shapes, *db, *rigor, *isa, *bit_order, *threads, *mix, *only,
-        *replay;
+        *replay, *emit;
     uint64_t seed, repetitions;
     float time_limit;
     bool json, dry_run, require_quiet, accept_noise;
@@ -66,6 +67,20 @@ static tmac_status parse_mix(const char *text, tmac_tune_options *options)
                            text);
 }
 
+// The plan that is in force once all was measured.
+static tmac_status emit(const arguments *a, const tmac_work *work, const tmac_tune_options *options)
+{
+    tmac_db *db;
+    tmac_host host;
+    tmac_plan plan;
+    tmac_host_probe(&host);
+    TMAC_TRY(tmac_db_open(options->db, TMAC_DB_READ, &db));
+    tmac_status status = tmac_db_plan(db, &host, work->sets, work->count, options->threads,
+                                      options->isa ? options->isa & host.isa : host.isa, &plan);
+    tmac_db_close(db);
+    return status.code == TMAC_OK ? tmac_emit_plan(&plan, work->model, a->emit) : status;
+}
+
 // One model or shape with one number of threads.
 static tmac_status tune_one(const arguments *a, const tmac_work *work,
                             const tmac_tune_options *options)
@@ -81,6 +96,7 @@ static tmac_status tune_one(const arguments *a, const tmac_work *work,
     }
     if (a->dry_run) return tmac_tune_dry_run(work, options, stdout);
     TMAC_TRY(tmac_tune(work, options, &report));
+    if (a->emit) TMAC_TRY(emit(a, work, options));
     if (a->json) return tmac_tune_print_json(work, &report, stdout);
     tmac_tune_print(work, &report, stdout);
     return tmac_ok();
@@ -146,6 +162,10 @@ static tmac_status read_options(const arguments *a, tmac_tune_options *options, 
     if (!(a->time_limit >= 0)) return tmac_fail(TMAC_USAGE, "the time limit must not be negative");
     if (a->repetitions == 0 || a->repetitions > REPETITIONS_MAX)
         return tmac_fail(TMAC_USAGE, "--repetitions: 1 to %d", REPETITIONS_MAX);
+    if (a->emit && (a->shapes || *thread_counts > 1 || a->dry_run || a->replay))
+        return tmac_fail(TMAC_USAGE,
+                         "--emit-c writes one plan: for one model or shape, with one number "
+                         "of threads");
     if (a->require_quiet && a->accept_noise)
         return tmac_fail(TMAC_USAGE, "--require-quiet and --accept-noise contradict each other");
     if (a->accept_noise) options->tolerated = 1e9;
@@ -215,6 +235,8 @@ int main(int argc, char **argv)
         {0, "seed", TMAC_OPTION_UNSIGNED, &a.seed, "N",
          "seed of the order of measurements (default: 1)"},
         {0, "time-limit", TMAC_OPTION_FLOAT, &a.time_limit, "S", "seconds of a session at most"},
+        {0, "emit-c", TMAC_OPTION_STRING, &a.emit, "DIR",
+         "write the plan as C, for a static tmac-run with nothing but its kernels"},
         {0, "bit-order", TMAC_OPTION_STRING, &a.bit_order, "msb|lsb", "of a bitllama2.c file"},
         {0, "json", TMAC_OPTION_FLAG, &a.json, NULL, "print the result as JSON"},
         {0},

@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/topology.h"
 
-enum { MARK_EVERY_NS = 200000000, WINDOW_NS = 1000000000, PROCESSES_MAX = 4096 };
+enum { MARK_EVERY_NS = 200000000, WINDOW_NS = 1000000000, PROCESSES_MAX = 4096, GROUPS_MAX = 64 };
 
 uint32_t tmac_load_hundredths(void)
 {
@@ -195,6 +195,8 @@ bool tmac_find_neighbour(pid_t child, uint32_t milliseconds, tmac_neighbour *nei
     process *before = calloc(2 * PROCESSES_MAX, sizeof *before);
     if (!before) return false;
     process *after = before + PROCESSES_MAX;
+    tmac_neighbour group[GROUPS_MAX];
+    uint32_t groups = 0;
     uint32_t count = read_processes(before);
     nanosleep(&(struct timespec){milliseconds / 1000, milliseconds % 1000 * 1000000L}, NULL);
     uint32_t count_after = read_processes(after);
@@ -206,11 +208,20 @@ bool tmac_find_neighbour(pid_t child, uint32_t milliseconds, tmac_neighbour *nei
         uint64_t was = j < count && before[j].pid == after[i].pid ? before[j].ticks : 0;
         if (after[i].ticks < was) continue;
         double used = (double)((after[i].ticks - was) * tick_ns()) / (milliseconds * 1e6);
-        if (used <= neighbour->processors) continue;
-        neighbour->pid = after[i].pid;
-        neighbour->processors = used;
-        memcpy(neighbour->name, after[i].name, sizeof neighbour->name);
+        if (used <= 0) continue;
+        // Processes of one name count together: a build is one neighbour.
+        uint32_t first = 0;
+        while (first < groups && strcmp(group[first].name, after[i].name) != 0)
+            first++;
+        if (first == groups) {
+            if (groups == GROUPS_MAX) continue;
+            group[groups++] = (tmac_neighbour){.pid = after[i].pid};
+            memcpy(group[first].name, after[i].name, sizeof group[first].name);
+        }
+        group[first].processors += used;
     }
+    for (uint32_t i = 0; i < groups; i++)
+        if (group[i].processors > neighbour->processors) *neighbour = group[i];
     free(before);
     return neighbour->processors >= 0.05;
 }
