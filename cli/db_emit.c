@@ -74,9 +74,9 @@ static tmac_status choose(const tmac_plan *plan, chosen *c)
             add_kernel(c, kernel);
         }
         if (!layout) continue;
-        char unit[TMAC_NAME_BYTES];
-        snprintf(unit, sizeof unit, "layout_%.50s", layout->name);
-        unit_of(unit, unit);
+        char name[TMAC_NAME_BYTES], unit[TMAC_NAME_BYTES];
+        snprintf(name, sizeof name, "layout_%.50s", layout->name);
+        unit_of(name, unit);
         add_unit(c, unit);
         c->layouts[c->layout_count++] = layout;
         for (size_t k = 0; k < count; k++)
