@@ -114,10 +114,11 @@ static tmac_status tune_all(const arguments *a, const tmac_work *work, tmac_tune
     return tmac_ok();
 }
 
-static tmac_status tune_model(const arguments *a, tmac_tune_options *options,
+static tmac_status tune_model(const arguments *a, const tmac_tune_options *how,
                               const uint32_t *threads, uint32_t thread_counts)
 {
     static tmac_work work;
+    tmac_tune_options options = *how;
     tmac_open_options open = {0};
     tmac_source source;
     TMAC_TRY(tmac_bit_order_parse(a->bit_order, &open.bit_order));
@@ -126,8 +127,8 @@ static tmac_status tune_model(const arguments *a, tmac_tune_options *options,
     if (status.code == TMAC_OK && work.count == 0)
         status = tmac_fail(TMAC_UNSUPPORTED,
                            "%s: has no ternary matrices, so there is nothing to tune", a->model);
-    options->source = &source;
-    if (status.code == TMAC_OK) status = tune_all(a, &work, options, threads, thread_counts);
+    options.source = &source;
+    if (status.code == TMAC_OK) status = tune_all(a, &work, &options, threads, thread_counts);
     tmac_source_close(&source);
     return status;
 }
