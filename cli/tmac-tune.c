@@ -190,9 +190,8 @@ static tmac_status run(const arguments *a)
                                  .require_quiet = a->require_quiet,
                                  .progress = true};
     TMAC_TRY(read_options(a, &options, threads, &thread_counts));
-    if (options.time_limit > 0)
-        options.time_limit /=
-            thread_counts * (a->shapes ? (double)(sizeof canonical / sizeof canonical[0]) : 1);
+    const size_t shapes = a->shapes ? sizeof canonical / sizeof canonical[0] : 1;
+    if (options.time_limit > 0) options.time_limit /= (double)thread_counts * (double)shapes;
     if (a->model) return tune_model(a, &options, threads, thread_counts);
     if (a->shape) return tune_shape(a, a->shape, &options, threads, thread_counts);
     for (size_t i = 0; i < sizeof canonical / sizeof canonical[0]; i++) {
