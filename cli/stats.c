@@ -13,8 +13,7 @@ static double per_second(uint64_t count, uint64_t ns)
     return ns ? (double)count * 1e9 / (double)ns : 0.0;
 }
 
-// The least founded entry speaks for the whole plan. A float model has no entries, and rules are all it needs.
-static tmac_rung rung_of(const tmac_plan *plan)
+tmac_rung tmac_stats_rung(const tmac_plan *plan)
 {
     tmac_rung worst = plan->entry_count ? TMAC_RUNG_HOST : TMAC_RUNG_RULE;
     for (uint32_t i = 0; i < plan->entry_count; i++)
@@ -61,7 +60,7 @@ void tmac_stats_print(const tmac_program *program, const tmac_stats *stats, cons
     for (uint32_t i = 0; i < count; i++)
         fprintf(stderr, "%s %s", i ? "," : "", names[i]);
     fprintf(stderr, "%s; rung %s; %u thread%s; %s\n", count ? "" : " none (a float model)",
-            tmac_rung_name(rung_of(tmac_model_plan(start->model))), threads,
+            tmac_rung_name(tmac_stats_rung(tmac_model_plan(start->model))), threads,
             threads == 1 ? "" : "s", tmac_isa_name(tmac_isa_best(start->isa)));
 }
 
@@ -154,32 +153,33 @@ tmac_status tmac_stats_print_json(tmac_stats *stats, const tmac_start *start)
                             json_integer((json_int_t)profile.ns[part]));
     char hex[TMAC_HASH_HEX];
     fingerprint(stats, hex);
-    json_t *root = json_pack("{s:I, s:f, s:I, s:f, s:o, s:s, s:I, s:s, s:I, s:s, s:o, s:I, s:I, "
-                             "s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:I, "
-                             "s:o}",                                                            //
-                             "prompt_tokens", (json_int_t)stats->prompt_tokens,                 //
-                             "prompt_tps", per_second(stats->prompt_tokens, stats->prompt_ns),  //
-                             "generated_tokens", (json_int_t)stats->generated_tokens,           //
-                             "decode_tps", per_second(stats->decoded_tokens, stats->decode_ns), //
-                             "kernels", kernels,                                                //
-                             "rung", tmac_rung_name(rung_of(tmac_model_plan(start->model))),    //
-                             "threads", (json_int_t)tmac_pool_threads(start->pool),             //
-                             "isa", tmac_isa_name(tmac_isa_best(start->isa)),                   //
-                             "peak_rss_bytes", (json_int_t)peak_rss_bytes(),                    //
-                             "logits_sha256", hex,                                              //
-                             "time_ns", parts,                                                  //
-                             "matrix_bytes_per_token", (json_int_t)profile.matrix_bytes,        //
-                             "head_bytes_per_token", (json_int_t)profile.head_bytes,            //
-                             "start_ns", (json_int_t)stats->start_ns,                           //
-                             "rss_bytes", (json_int_t)rss_bytes(),                              //
-                             "decode_calls", (json_int_t)stats->decode_calls,                   //
-                             "drafted", (json_int_t)stats->drafted,                             //
-                             "accepted", (json_int_t)stats->accepted,                           //
-                             "head", tmac_head_name(start->head),                               //
-                             "head_screened", (json_int_t)profile.head_screened,                //
-                             "head_rows", (json_int_t)profile.head_rows,                        //
-                             "head_fallbacks", (json_int_t)profile.head_fallbacks,              //
-                             "plan", plan_json(stats, start));
+    json_t *root =
+        json_pack("{s:I, s:f, s:I, s:f, s:o, s:s, s:I, s:s, s:I, s:s, s:o, s:I, s:I, "
+                  "s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:I, "
+                  "s:o}",                                                                 //
+                  "prompt_tokens", (json_int_t)stats->prompt_tokens,                      //
+                  "prompt_tps", per_second(stats->prompt_tokens, stats->prompt_ns),       //
+                  "generated_tokens", (json_int_t)stats->generated_tokens,                //
+                  "decode_tps", per_second(stats->decoded_tokens, stats->decode_ns),      //
+                  "kernels", kernels,                                                     //
+                  "rung", tmac_rung_name(tmac_stats_rung(tmac_model_plan(start->model))), //
+                  "threads", (json_int_t)tmac_pool_threads(start->pool),                  //
+                  "isa", tmac_isa_name(tmac_isa_best(start->isa)),                        //
+                  "peak_rss_bytes", (json_int_t)peak_rss_bytes(),                         //
+                  "logits_sha256", hex,                                                   //
+                  "time_ns", parts,                                                       //
+                  "matrix_bytes_per_token", (json_int_t)profile.matrix_bytes,             //
+                  "head_bytes_per_token", (json_int_t)profile.head_bytes,                 //
+                  "start_ns", (json_int_t)stats->start_ns,                                //
+                  "rss_bytes", (json_int_t)rss_bytes(),                                   //
+                  "decode_calls", (json_int_t)stats->decode_calls,                        //
+                  "drafted", (json_int_t)stats->drafted,                                  //
+                  "accepted", (json_int_t)stats->accepted,                                //
+                  "head", tmac_head_name(start->head),                                    //
+                  "head_screened", (json_int_t)profile.head_screened,                     //
+                  "head_rows", (json_int_t)profile.head_rows,                             //
+                  "head_fallbacks", (json_int_t)profile.head_fallbacks,                   //
+                  "plan", plan_json(stats, start));
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     if (!text) return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory writing statistics");

@@ -27,4 +27,7 @@ void tmac_stats_print_details(const tmac_program *program, tmac_stats *stats,
 // One line of JSON on standard error.
 tmac_status tmac_stats_print_json(tmac_stats *stats, const tmac_start *start);
 
+// The least founded entry speaks for the whole plan. A float model has no entries, and rules are all it needs.
+tmac_rung tmac_stats_rung(const tmac_plan *plan);
+
 #endif

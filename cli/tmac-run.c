@@ -20,7 +20,7 @@ static tmac_start_options start_options;
 static tmac_sampling_options sampling = TMAC_SAMPLING_DEFAULTS;
 static uint64_t positions, draft_most, alternatives = 5;
 static const char *prompt = "", *system_message, *template, *log_path;
-static bool stats_wanted, json_wanted, quiet, chat_wanted, embedding_wanted;
+static bool stats_wanted, json_wanted, quiet, chat_wanted, embedding_wanted, require_tuned;
 
 static const tmac_option options[] = {
     {'i', "prompt", TMAC_OPTION_STRING, &prompt, "TEXT",
@@ -44,6 +44,8 @@ static const tmac_option options[] = {
      "guess up to N tokens from what followed the same words before and check them in one batch; "
      "changes speed, never the text (default 0: off)"},
     TMAC_START_ROWS(start_options),
+    {0, "require-tuned", TMAC_OPTION_FLAG, &require_tuned, NULL,
+     "fail unless every matrix was tuned on this very host with this number of threads"},
     {0, "stats", TMAC_OPTION_FLAG, &stats_wanted, NULL,
      "report on standard error where time and memory went, and the SHA-256 of all logits used"},
     {0, "json", TMAC_OPTION_FLAG, &json_wanted, NULL,
@@ -308,6 +310,19 @@ static tmac_status report(generation *run)
     return tmac_ok();
 }
 
+// A float model has nothing to tune.
+static tmac_status check_tuned(const char *path, const tmac_start *start)
+{
+    const tmac_plan *plan = tmac_model_plan(start->model);
+    const tmac_rung rung = tmac_stats_rung(plan);
+    if (!require_tuned || plan->entry_count == 0 || rung == TMAC_RUNG_HOST) return tmac_ok();
+    return tmac_fail(TMAC_NOT_FOUND,
+                     "%s: not tuned on this host with %u threads (rung %s): run 'tmac-tune --model "
+                     "%s -j %u', or leave out --require-tuned",
+                     path, tmac_pool_threads(start->pool), tmac_rung_name(rung), path,
+                     tmac_pool_threads(start->pool));
+}
+
 int main(int argc, char **argv)
 {
     char **operands;
@@ -326,9 +341,10 @@ int main(int argc, char **argv)
     tmac_status status = tmac_start_open(operands[0], &start_options, &program, &start);
     if (status.code != TMAC_OK) return tmac_report(&program, status);
     generation run = {.start = &start, .began = began};
-    if (chat_wanted || embedding_wanted) {
+    status = check_tuned(operands[0], &start);
+    if (status.code == TMAC_OK && (chat_wanted || embedding_wanted)) {
         status = chat_wanted ? converse(&run) : embed(&run);
-    } else {
+    } else if (status.code == TMAC_OK) {
         status = generate(&run);
         if (status.code == TMAC_OK) status = report(&run);
     }

@@ -63,10 +63,15 @@ tmac_status tmac_db_put_problem(tmac_db *db, const tmac_input_set *set, uint32_t
                                 uint32_t threads, tmac_db_name *name);
 
 typedef enum tmac_rigor {
-    TMAC_RIGOR_QUICK = 1,
+    TMAC_RIGOR_NOISY, // of a trial only: measured while others used the processors; serves where nothing better is known
+    TMAC_RIGOR_QUICK,
     TMAC_RIGOR_MEASURE,
+    TMAC_RIGOR_PATIENT,
+    TMAC_RIGOR_EXHAUSTIVE,
+    TMAC_RIGORS
 } tmac_rigor;
-const char *tmac_rigor_name(tmac_rigor rigor);
+const char *tmac_rigor_name(tmac_rigor rigor); // "noisy", "quick", ...
+// What a user may ask for: quick and better.
 tmac_status tmac_rigor_parse(const char *text, tmac_rigor *rigor);
 
 // The context of a session of measurements, stored when it begins ...
@@ -146,6 +151,22 @@ bool tmac_db_faster(const tmac_db_figure *a, const tmac_db_figure *b);
 // are passed over. The rung of an entry is that of its layout. db may be NULL or empty: the rule.
 tmac_status tmac_db_plan(const tmac_db *db, const tmac_host *host, const tmac_input_set *sets,
                          uint32_t count, uint32_t threads, tmac_isa_set isa, tmac_plan *plan);
+
+// The same from trials alone. tmac_db_plan puts the newest judgement of exactly this plan in its place, where there is one.
+tmac_status tmac_db_plan_of_trials(const tmac_db *db, const tmac_host *host,
+                                   const tmac_input_set *sets, uint32_t count, uint32_t threads,
+                                   tmac_isa_set isa, tmac_plan *plan);
+
+// What timing whole plans on a model came to: among them `trials`, the plan of the trials, and `chosen`, which was
+// fastest and may be the same.
+typedef struct tmac_db_judgement {
+    tmac_db_name host, run;
+    uint64_t judged; // Unix time, nanoseconds
+    const tmac_plan *trials, *chosen;
+    uint64_t decode_ns, prefill_ns; // of a token, by the plan chosen; 0: not timed
+    uint32_t samples;
+} tmac_db_judgement;
+tmac_status tmac_db_put_judgement(tmac_db *db, const tmac_db_judgement *judgement);
 
 // The newest bandwidth that a run of this many threads recorded for a host; 0 when none did.
 uint64_t tmac_db_bandwidth(const tmac_db *db, const tmac_db_name *host, uint32_t threads);

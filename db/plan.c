@@ -193,17 +193,25 @@ static tmac_status load_figures(const tmac_db *db, const char *host, const tmac_
     return status;
 }
 
-// Drops what this call may not use: kernels that failed anywhere on the donor, and those outside `isa`.
+// Drops what this call may not use: kernels that failed anywhere on the donor, those outside `isa`, and figures taken in
+// noise where the bucket has any taken in quiet: noise never replaces a winner.
 static void keep_usable(figures *list, tmac_isa_set isa)
 {
     size_t kept = 0, failures = 0;
-    for (size_t i = 0; i < list->count; i++)
-        failures += list->items[i].f.outcome != TMAC_OUTCOME_OK;
+    bool quiet[TMAC_BUCKETS] = {false};
+    for (size_t i = 0; i < list->count; i++) {
+        const figure *item = &list->items[i];
+        failures += item->f.outcome != TMAC_OUTCOME_OK;
+        if (item->f.outcome == TMAC_OUTCOME_OK && item->f.rigor > TMAC_RIGOR_NOISY)
+            quiet[item->bucket] = true;
+    }
     for (size_t i = 0; i < list->count; i++) {
         bool usable = tmac_isa_has(isa, list->items[i].f.kernel->isa);
         for (size_t j = 0; failures > 0 && j < list->count && usable; j++)
             usable = list->items[j].f.kernel != list->items[i].f.kernel ||
                      list->items[j].f.outcome == TMAC_OUTCOME_OK;
+        if (list->items[i].f.rigor <= TMAC_RIGOR_NOISY && quiet[list->items[i].bucket])
+            usable = false;
         // Marked first, moved after: the inner loop needs the whole list.
         list->items[i].f.samples = usable ? list->items[i].f.samples : 0;
     }
@@ -469,8 +477,9 @@ static tmac_status plan_entry(const lookup *l, tmac_plan_entry *entry)
     return status;
 }
 
-tmac_status tmac_db_plan(const tmac_db *db, const tmac_host *host, const tmac_input_set *sets,
-                         uint32_t count, uint32_t threads, tmac_isa_set isa, tmac_plan *plan)
+tmac_status tmac_db_plan_of_trials(const tmac_db *db, const tmac_host *host,
+                                   const tmac_input_set *sets, uint32_t count, uint32_t threads,
+                                   tmac_isa_set isa, tmac_plan *plan)
 {
     if (count > TMAC_PLAN_ENTRIES)
         return tmac_fail(TMAC_UNSUPPORTED, "a plan has %d input sets at most, asked for %u",

@@ -18,22 +18,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const rigors[] = {"", "quick", "measure"};
+static const char *const rigors[] = {"noisy", "quick", "measure", "patient", "exhaustive"};
 static const char *const outcomes[] = {"ok", "wrong", "crash", "hang"};
 
 const char *tmac_rigor_name(tmac_rigor rigor)
 {
-    return (unsigned)rigor < 3 ? rigors[rigor] : "?";
+    return (unsigned)rigor < TMAC_RIGORS ? rigors[rigor] : "?";
 }
 
 tmac_status tmac_rigor_parse(const char *text, tmac_rigor *rigor)
 {
-    for (int i = TMAC_RIGOR_QUICK; i <= TMAC_RIGOR_MEASURE; i++) {
+    for (int i = TMAC_RIGOR_QUICK; i < TMAC_RIGORS; i++) {
         if (strcmp(text, rigors[i]) != 0) continue;
         *rigor = (tmac_rigor)i;
         return tmac_ok();
     }
-    return tmac_fail(TMAC_USAGE, "unknown rigor '%s': quick or measure", text);
+    return tmac_fail(TMAC_USAGE, "unknown rigor '%s': quick, measure, patient or exhaustive", text);
 }
 
 const char *tmac_outcome_name(tmac_outcome outcome)

@@ -1,7 +1,8 @@
 // Rounds: contenders measured in turn, in a new random order each round, so that whatever the host does meanwhile falls
 // on all of them alike.
 //
-// A contender is out when its median exceeds 1.25 times the best after a few rounds, or when after rounds_min its
+// A contender is out when its median exceeds drop_ratio times the best after a few rounds; when it is in the slower half
+// after 4, 8, 16, ... rounds (successive halving: half of the field, twice the samples); or when after rounds_min its
 // interval (two standard errors of the median about it) lies wholly above the leader's. The sentinel stays to the end.
 // It is over when nobody but leader and sentinel is left and these two are told apart, at rounds_max, or when time is
 // up.
@@ -13,8 +14,7 @@
 
 #include "base/clock.h"
 
-enum { DROP_AFTER = 3, PASSES_MAX = 1 << 16 };
-static const double drop_ratio = 1.25;
+enum { DROP_AFTER = 3, HALVE_FROM = 4, PASSES_MAX = 1 << 16 };
 
 static int ascending(const void *a, const void *b)
 {
@@ -60,33 +60,55 @@ static void shuffle(uint32_t *order, uint32_t count, tmac_random *random)
     }
 }
 
-static uint64_t sample(tmac_workbench *bench, const tmac_kernel *kernel, uint32_t passes, bool warm)
-{
-    for (uint32_t i = 0; warm && i < bench->layouts[tmac_workbench_layout(bench, kernel)].copies;
-         i++)
-        tmac_workbench_pass(bench, kernel);
-    uint64_t start = tmac_now_ns();
-    for (uint32_t i = 0; i < passes; i++)
-        tmac_workbench_pass(bench, kernel);
-    return tmac_now_ns() - start;
-}
-
-// As many passes as fill sample_ns, by the first contender's pace; the first pass of each is not counted. 0 when the
-// rounds that nobody is spared would not end before time_up_ns: then nothing is measured, and the rule stands.
-static uint32_t warm_up(tmac_workbench *bench, const tmac_contender *contenders, uint32_t count,
+// As many passes as fill sample_ns, by the first contender's pace; the first pass of each is not counted. Where the
+// rounds that nobody is spared would not end before time_up_ns *count is cut: the first contenders are measured; 0 when
+// not even two fit, and then the rule stands.
+static uint32_t warm_up(const tmac_contender *contenders, uint32_t *count,
                         const tmac_rounds *rounds)
 {
-    uint64_t once = sample(bench, contenders[0].kernel, 1, false);
+    uint64_t once = rounds->sample(rounds->context, &contenders[0], 1);
     uint64_t least = once > rounds->sample_ns ? once : rounds->sample_ns;
-    uint64_t now = tmac_now_ns();
-    if (now >= rounds->time_up_ns ||
-        (double)least * count * DROP_AFTER > (double)(rounds->time_up_ns - now))
-        return 0;
-    for (uint32_t i = 0; i < count; i++)
-        tmac_workbench_pass(bench, contenders[i].kernel);
-    once = sample(bench, contenders[0].kernel, 1, false);
+    uint64_t now = rounds->now(rounds->context);
+    if (now >= rounds->time_up_ns) return 0;
+    double fit = (double)(rounds->time_up_ns - now) / ((double)least * DROP_AFTER);
+    if (fit < *count) *count = (uint32_t)fit;
+    if (*count < 2 && fit < 2) return 0;
+    for (uint32_t i = 1; i < *count; i++)
+        rounds->sample(rounds->context, &contenders[i], 1);
+    once = rounds->sample(rounds->context, &contenders[0], 1);
     uint64_t passes = rounds->sample_ns / (once ? once : 1);
     return passes < 1 ? 1 : passes > PASSES_MAX ? PASSES_MAX : (uint32_t)passes;
+}
+
+static tmac_status drop(tmac_contender *c, const tmac_rounds *rounds, uint32_t passes)
+{
+    c->dropped = true;
+    return rounds->finished ? rounds->finished(rounds->context, c, passes) : tmac_ok();
+}
+
+// The slower half of those that are left leaves, the sentinel excepted; two stay to be told apart.
+static tmac_status halve(tmac_contender *contenders, uint32_t count, const tmac_rounds *rounds,
+                         uint32_t passes)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < count; i++)
+        left += !contenders[i].dropped;
+    uint32_t target = (left + 1) / 2 > 2 ? (left + 1) / 2 : 2;
+    while (left > target) {
+        tmac_contender *slowest = NULL;
+        double most = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            if (contenders[i].dropped || contenders[i].sentinel) continue;
+            double ns = figure_of(&contenders[i]).ns;
+            if (slowest && ns <= most) continue;
+            slowest = &contenders[i];
+            most = ns;
+        }
+        if (!slowest) break;
+        TMAC_TRY(drop(slowest, rounds, passes));
+        left--;
+    }
+    return tmac_ok();
 }
 
 // After a round: drops who is out; returns how many are undecided besides the leader.
@@ -95,6 +117,8 @@ static tmac_status judge(tmac_contender *contenders, uint32_t count, uint32_t ro
 {
     uint32_t leader = 0;
     tmac_db_figure best = {.ns = INFINITY};
+    if (rounds->halve && round >= HALVE_FROM && (round & (round - 1)) == 0)
+        TMAC_TRY(halve(contenders, count, rounds, passes));
     for (uint32_t i = 0; i < count; i++) {
         if (contenders[i].dropped) continue;
         tmac_db_figure f = figure_of(&contenders[i]);
@@ -109,19 +133,17 @@ static tmac_status judge(tmac_contender *contenders, uint32_t count, uint32_t ro
         if (c->dropped || i == leader) continue;
         tmac_db_figure f = figure_of(c);
         bool behind = round >= rounds->rounds_min && tmac_db_faster(&best, &f);
-        if (!behind && !(round >= DROP_AFTER && f.ns > drop_ratio * best.ns)) {
+        if (!behind && !(round >= DROP_AFTER && f.ns > rounds->drop_ratio * best.ns))
             ++*undecided;
-        } else if (!c->sentinel) {
-            c->dropped = true;
-            if (rounds->finished) TMAC_TRY(rounds->finished(rounds->context, c, passes));
-        }
+        else if (!c->sentinel)
+            TMAC_TRY(drop(c, rounds, passes));
     }
     return tmac_ok();
 }
 
-// Refills the bench when half of its layouts are out.
-static tmac_status share_anew(const tmac_workbench *bench, const tmac_contender *contenders,
-                              uint32_t count, const tmac_rounds *rounds)
+// Refills the bench when half of the layouts it was last filled for are out.
+static tmac_status share_anew(const tmac_contender *contenders, uint32_t count,
+                              uint32_t *layout_count, const tmac_rounds *rounds)
 {
     const tmac_layout *layouts[TMAC_WORK_LAYOUTS];
     const tmac_kernel **left = malloc(count * sizeof *left);
@@ -130,42 +152,44 @@ static tmac_status share_anew(const tmac_workbench *bench, const tmac_contender 
     for (uint32_t i = 0; i < count; i++)
         if (!contenders[i].dropped) left[kept++] = contenders[i].kernel;
     tmac_status status = tmac_ok();
-    if (tmac_layouts_of(left, kept, layouts) * 2 <= bench->layout_count)
+    uint32_t found = tmac_layouts_of(left, kept, layouts);
+    if (*layout_count == 0) *layout_count = found;
+    if (found * 2 <= *layout_count) {
         status = rounds->refill(rounds->context, left, kept);
+        *layout_count = found;
+    }
     free(left);
     return status;
 }
 
-tmac_status tmac_compete(tmac_workbench *bench, tmac_contender *contenders, uint32_t count,
-                         const tmac_rounds *rounds)
+tmac_status tmac_compete(tmac_contender *contenders, uint32_t count, const tmac_rounds *rounds)
 {
     if (count == 0) return tmac_ok();
     uint32_t *order = malloc(count * sizeof *order);
     if (!order) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %u contenders", count);
+    uint32_t passes = warm_up(contenders, &count, rounds);
     for (uint32_t i = 0; i < count; i++)
         order[i] = i;
-    uint32_t passes = warm_up(bench, contenders, count, rounds);
     if (passes == 0) {
         free(order);
         return tmac_ok();
     }
-    uint32_t round = 0, undecided = 1;
+    uint32_t round = 0, undecided = 1, layouts = 0;
     uint32_t last = rounds->rounds_max < TMAC_SAMPLES_MAX ? rounds->rounds_max : TMAC_SAMPLES_MAX;
-    tmac_status status = tmac_ok();
+    tmac_status status =
+        rounds->refill ? share_anew(contenders, count, &layouts, rounds) : tmac_ok();
     while (status.code == TMAC_OK && round < last &&
            (round < rounds->rounds_min || undecided > 0) &&
-           (round < DROP_AFTER || tmac_now_ns() < rounds->deadline_ns)) {
+           (round < DROP_AFTER || rounds->now(rounds->context) < rounds->deadline_ns)) {
         shuffle(order, count, rounds->random);
         for (uint32_t i = 0; i < count; i++) {
             tmac_contender *c = &contenders[order[i]];
-            if (!c->dropped)
-                c->samples[c->count++] = sample(bench, c->kernel, passes, rounds->warm);
+            if (!c->dropped) c->samples[c->count++] = rounds->sample(rounds->context, c, passes);
         }
         round++;
         status = judge(contenders, count, round, rounds, passes, &undecided);
         if (status.code == TMAC_OK && undecided > 0 && rounds->refill)
-            status = share_anew(bench, contenders, count, rounds);
-        if (rounds->tick) rounds->tick(rounds->context);
+            status = share_anew(contenders, count, &layouts, rounds);
     }
     for (uint32_t i = 0; i < count && status.code == TMAC_OK; i++)
         if (!contenders[i].dropped && rounds->finished)

@@ -2,6 +2,8 @@
 #ifndef TMAC_TUNE_MEASURE_H
 #define TMAC_TUNE_MEASURE_H
 
+#include <stdatomic.h>
+
 #include "base/memory.h"
 #include "base/pool.h"
 #include "base/random.h"
@@ -20,8 +22,9 @@ typedef struct tmac_copies {
 
 typedef struct tmac_workbench {
     tmac_pool *pool;
-    tmac_pages weights; // grows as needed, kept from set to set
-    tmac_pages small;   // activations, prepared bytes, results
+    _Atomic uint64_t *beat; // counts passes, for a watchdog; may be NULL
+    tmac_pages weights;     // grows as needed, kept from set to set
+    tmac_pages small;       // activations, prepared bytes, results
     tmac_input_set set;
     uint32_t tokens;
     uint32_t layout_count;
@@ -71,7 +74,8 @@ tmac_summary tmac_summarize(uint64_t *samples, uint32_t count);
 
 typedef struct tmac_contender {
     const tmac_kernel *kernel;
-    bool sentinel; // the incumbent: never dropped
+    uint32_t number; // the caller's
+    bool sentinel;   // the incumbent: never dropped
     bool dropped;
     uint32_t count;
     uint64_t samples[TMAC_SAMPLES_MAX];
@@ -79,24 +83,26 @@ typedef struct tmac_contender {
 
 typedef struct tmac_rounds {
     uint64_t sample_ns;   // what a sample should take
-    uint64_t deadline_ns; // of this competition, on the clock of tmac_now_ns
+    uint64_t deadline_ns; // of this competition, on the clock of `now`
     uint64_t time_up_ns;  // of the session
     uint32_t rounds_min, rounds_max;
+    double drop_ratio; // who is slower than the best by this factor after three rounds is out
+    bool halve;        // the slower half leaves after 4, 8, 16, ... rounds
     tmac_random *random;
+    // Times so many passes of a contender; the clock. The workbench's in a tuner, made-up ones in a replay.
+    uint64_t (*sample)(void *context, const tmac_contender *contender, uint32_t passes);
+    uint64_t (*now)(void *context);
     // Called once for each contender whose measuring is finished, in the order in which they finish.
     tmac_status (*finished)(void *context, const tmac_contender *contender, uint32_t passes);
-    void (*tick)(void *context); // after every round
     // Called when half of the layouts have dropped out since the bench was filled: fills it for those that are left.
     // NULL where the copies need not cover anything.
     tmac_status (*refill)(void *context, const tmac_kernel *const *kernels, size_t count);
-    bool warm; // walk a layout's copies once, untimed, before every sample
     void *context;
 } tmac_rounds;
 
 // Measures the contenders against each other: three rounds at least, or none when these
 // would not fit the session.
-tmac_status tmac_compete(tmac_workbench *bench, tmac_contender *contenders, uint32_t count,
-                         const tmac_rounds *rounds);
+tmac_status tmac_compete(tmac_contender *contenders, uint32_t count, const tmac_rounds *rounds);
 
 // Bytes per second that the pool's threads read together from memory no cache holds.
 uint64_t tmac_measure_bandwidth(tmac_pool *pool, const tmac_host *host);

@@ -34,17 +34,44 @@ static void describe_set(const tmac_input_set *set, char *text, size_t room)
     if (used < room) snprintf(text + used, room - used, " x %" PRIu32, set->columns);
 }
 
+// Tokens a second, whole plans: what the table above comes to.
+static void print_judgements(const tmac_tune_report *report, FILE *stream)
+{
+    if (!report->judged) return;
+    fprintf(stream, "\n%-12s %14s %10s %14s %14s\n", "whole plan", "tokens/s", "",
+            "prompt tokens/s", "without head");
+    for (uint32_t i = 0; i < report->judgement_count; i++) {
+        const tmac_tune_judgement *j = &report->judgements[i];
+        double tps = j->decode_ns > 0 ? 1e9 / j->decode_ns : 0;
+        fprintf(stream, "%-12s %14.2f +-%8.2f %14.1f %11.3f ms%s\n", j->name, tps,
+                j->decode_ns > 0 ? 2 * tps * j->decode_error / j->decode_ns : 0,
+                j->prefill_ns > 0 ? 1e9 / j->prefill_ns : 0, j->matrix_ns * 1e-6,
+                j->chosen ? "  <- chosen" : "");
+    }
+}
+
 void tmac_tune_print(const tmac_work *work, const tmac_tune_report *report, FILE *stream)
 {
     fprintf(stream, "%s, %u threads: %u trials measured, %u reused, %u kernels failed, %.1f s\n",
             work->model, report->threads, report->measured, report->reused, report->failed,
             report->seconds);
-    fprintf(stream, "memory read %.1f GB/s, load %.2f before, steal %.1f %%, noise %.1f %%%s\n",
+    fprintf(stream, "memory read %.1f GB/s, load %.2f before, steal %.1f %%, noise %.1f %%\n",
             (double)report->bandwidth * 1e-9, report->load_hundredths / 100.0,
-            report->steal_thousandths / 10.0, report->noise_thousandths / 10.0,
-            report->noisy ? "\nNOISY: this host was busy; treat small gains as nothing and tune "
-                            "again when it is quiet"
-                          : "");
+            report->steal_thousandths / 10.0, report->noise_thousandths / 10.0);
+    if (report->noisy)
+        fprintf(stream,
+                "NOISY: treat small gains as nothing and tune again when the host is quiet\n");
+    if (report->noisy_trials)
+        fprintf(stream,
+                "NOISY: %s used up to %.1f processors; %u trials are marked and serve only where "
+                "nothing better is known\n",
+                report->neighbour[0] ? report->neighbour : "others",
+                report->foreign_hundredths / 100.0, report->noisy_trials);
+    if (report->throttled)
+        fprintf(stream, "NOISY: processors were slowed down for their heat %u times\n",
+                report->throttled);
+    if (!report->complete)
+        fprintf(stream, "time was up before every problem was decided; run again to go on\n");
     for (uint32_t i = 0; i < report->failure_count; i++) {
         const tmac_tune_failure *f = &report->failures[i];
         fprintf(stream, "rejected %s: %s", f->kernel, tmac_outcome_name(f->result.outcome));
@@ -53,12 +80,12 @@ void tmac_tune_print(const tmac_work *work, const tmac_tune_report *report, FILE
         fprintf(stream, ": %s\n", f->result.message);
     }
     char set_text[64];
-    fprintf(stream, "\n%-24s %5s  %-32s %9s  %-32s %9s %15s %7s %6s  %s\n", "input set", "N",
-            "before", "us", "after", "us", "gain", "Gw/s", "GB/s", "rung");
+    fprintf(stream, "\n%-24s %5s  %-32s %9s  %-32s %9s %15s %7s %6s %7s  %s\n", "input set", "N",
+            "before", "us", "after", "us", "gain", "Gw/s", "GB/s", "of peak", "rung");
     for (uint32_t i = 0; i < report->line_count; i++) {
         const tmac_tune_line *line = &report->lines[i];
         const tmac_input_set *set = &work->sets[line->set];
-        char before[16] = "-", after[16] = "-", gain[32] = "-", gb[16] = "";
+        char before[16] = "-", after[16] = "-", gain[32] = "-", gb[16] = "", peak[16] = "";
         describe_set(set, set_text, sizeof set_text);
         if (line->before_ns > 0) snprintf(before, sizeof before, "%.1f", line->before_ns / 1e3);
         if (line->after_ns > 0) snprintf(after, sizeof after, "%.1f", line->after_ns / 1e3);
@@ -74,11 +101,15 @@ void tmac_tune_print(const tmac_work *work, const tmac_tune_report *report, FILE
         }
         double bytes = bytes_per_ns(set, line->after, line->bucket, line->after_ns);
         if (bytes > 0) snprintf(gb, sizeof gb, "%.1f", bytes);
-        fprintf(stream, "%-24s %5s  %-32s %9s  %-32s %9s %15s %7.1f %6s  %s\n",
+        // The roof of what streams is the memory; what lives in caches may pass it.
+        if (bytes > 0 && report->bandwidth && set->residency == TMAC_STREAMED)
+            snprintf(peak, sizeof peak, "%.0f %%", 100 * bytes * 1e9 / (double)report->bandwidth);
+        fprintf(stream, "%-24s %5s  %-32s %9s  %-32s %9s %15s %7.1f %6s %7s  %s\n",
                 line->bucket == 0 ? set_text : "", tmac_bucket_name(line->bucket), line->before,
                 before, line->after, after, gain, weights_per_ns(set, line->bucket, line->after_ns),
-                gb, tmac_rung_name(line->rung));
+                gb, peak, tmac_rung_name(line->rung));
     }
+    print_judgements(report, stream);
 }
 
 static json_t *line_json(const tmac_work *work, const tmac_tune_line *line)
@@ -98,6 +129,20 @@ static json_t *line_json(const tmac_work *work, const tmac_tune_line *line)
                      tmac_rung_name(line->rung));
 }
 
+static json_t *judgements_json(const tmac_tune_report *report)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < report->judgement_count; i++) {
+        const tmac_tune_judgement *j = &report->judgements[i];
+        json_array_append_new(list, json_pack("{s:s, s:b, s:I, s:f, s:f, s:f, s:f}", "plan",
+                                              j->name, "chosen", (int)j->chosen, "samples",
+                                              (json_int_t)j->samples, "decode_ns", j->decode_ns,
+                                              "decode_error_ns", j->decode_error, "prefill_ns",
+                                              j->prefill_ns, "without_head_ns", j->matrix_ns));
+    }
+    return list;
+}
+
 tmac_status tmac_tune_print_json(const tmac_work *work, const tmac_tune_report *report,
                                  FILE *stream)
 {
@@ -112,13 +157,17 @@ tmac_status tmac_tune_print_json(const tmac_work *work, const tmac_tune_report *
                                                   f->result.message));
     }
     json_t *root = json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:f, s:b, s:o, s:o}", "model",
-        work->model, "run", report->run.hex, "threads", (json_int_t)report->threads, "measured",
-        (json_int_t)report->measured, "reused", (json_int_t)report->reused, "failed",
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:f, s:b, s:I, s:f, s:s, s:I, s:b, "
+        "s:o, s:o, s:o}",
+        "model", work->model, "run", report->run.hex, "threads", (json_int_t)report->threads,
+        "measured", (json_int_t)report->measured, "reused", (json_int_t)report->reused, "failed",
         (json_int_t)report->failed, "seconds", report->seconds, "bandwidth_bytes_per_second",
         (json_int_t)report->bandwidth, "load", report->load_hundredths / 100.0, "steal",
         report->steal_thousandths / 1000.0, "noise", report->noise_thousandths / 1000.0, "noisy",
-        (int)report->noisy, "failures", failures, "problems", lines);
+        (int)report->noisy, "noisy_trials", (json_int_t)report->noisy_trials, "foreign_processors",
+        report->foreign_hundredths / 100.0, "neighbour", report->neighbour, "throttled",
+        (json_int_t)report->throttled, "complete", (int)report->complete, "judgements",
+        judgements_json(report), "failures", failures, "problems", lines);
     if (!root) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for the report");
     int code = json_dumpf(root, stream, JSON_INDENT(2));
     json_decref(root);

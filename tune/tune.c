@@ -1,399 +1,53 @@
-// A tuning session.
+// A tuning session, from beginning to end.
 //
-//   1. Candidates: kernels that this host executes. Scalar ones only where no other can serve the set: they are an
-//      order of magnitude slower than any vector kernel, at every shape.
-//   2. The gate, in children, before there are threads or a database handle that a fork could carry over. What failed
-//      it before, as the same machine code on this host, is not tried again.
-//   3. Problems: first N = 1 of every input set, then the larger buckets, which only the layouts within a quarter of
-//      the best at N = 1 enter. A problem's budget is its share, of what is left, of the time that a model spends in
-//      it: calls per token x weights x workload.
-//   4. Every trial is a record, committed when it is finished. What is there already is not measured again, so that a
-//      session that was killed goes on where it stopped.
-//   5. The plan that follows, next to the rule's.
+//   1. Candidates, and the gate, in children, before there is a database handle that a fork could carry over
+//      (candidates.c).
+//   2. The measuring process is started (measurer.c), then the database opened. This process has no threads.
+//   3. Problems, measured and stored (problems.c).
+//   4. The best plans, timed end to end on the model (judge.c).
+//   5. The plan that follows, next to the rule's (report.c).
 #include "tune/tune.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/progress.h"
-#include "tune/context.h"
-#include "tune/measure.h"
+#include "tune/judge.h"
+#include "tune/replay.h"
+#include "tune/session.h"
 
-enum { GATE_TIMEOUT_MS = 10000 };
+enum { PATIENCE_MS = 10000, ADMISSION_MS = 400 };
 
-// What each rigor spends.
-static const struct {
-    double seconds;     // of measuring
-    uint64_t sample_ns; // one sample at N = 1
-    uint32_t rounds_min, rounds_max;
-    uint32_t prefill_layouts; // that enter the larger buckets, besides the incumbent's
-} spending[] = {
-    [TMAC_RIGOR_QUICK] = {10, 800000, 5, 15, 2},
-    [TMAC_RIGOR_MEASURE] = {70, 4000000, 9, 48, 4},
+static const tmac_spending spending[TMAC_RIGORS] = {
+    [TMAC_RIGOR_QUICK] = {13, 0, 800000, 5, 15, 2, 1.25, true, true},
+    [TMAC_RIGOR_MEASURE] = {57, 15, 3000000, 9, 48, 4, 1.25, true, true},
+    [TMAC_RIGOR_PATIENT] = {300, 40, 4000000, 15, 64, 8, 1.5, false, true},
+    [TMAC_RIGOR_EXHAUSTIVE] = {1800, 60, 3000000, 9, 48, 0, INFINITY, false, false},
 };
 
-// A problem's share of the budget: N = 1 has most, because generated tokens cost most.
-static const double bucket_share[TMAC_BUCKETS] = {1.0, 0.08, 0.08, 0.1, 0.15, 0.25};
-static const double layout_ratio = 1.25;
-
-typedef struct session {
-    const tmac_work *work;
-    const tmac_tune_options *options;
-    tmac_tune_report *report;
-    tmac_rigor rigor;
-    tmac_host host;
-    tmac_isa_set isa;
-    uint32_t threads;
-    tmac_random random;
-    const tmac_kernel **candidates; // that passed the gate
-    size_t candidate_count;
-    tmac_db *db;
-    tmac_workbench bench;
-    tmac_db_name host_name, problem_name;
-    uint32_t set, bucket; // being measured
-    uint64_t started, deadline, ticked;
-    double share_left; // of the problems not yet done
-    tmac_progress progress;
-    uint32_t *noise; // thousandths, one a trial
-    uint32_t noise_room;
-} session;
-
-// ------------------------------------------------------------------------------------------------------- candidates
-
-static bool vector_serves(const session *s, const tmac_input_set *set)
+const tmac_spending *tmac_spending_of(tmac_rigor rigor)
 {
-    for (size_t i = 0; i < s->candidate_count; i++)
-        if (s->candidates[i]->isa != TMAC_ISA_SCALAR &&
-            tmac_layout_holds(s->candidates[i]->layout, set))
-            return true;
-    return false;
+    return &spending[rigor];
 }
 
-static bool failed_before(const session *s, const tmac_db *db, const tmac_kernel *kernel,
-                          tmac_gate_result *result)
+uint64_t tmac_tuning_now(const tmac_tuning *t)
 {
-    for (uint32_t i = 0; i < s->work->count; i++) {
-        tmac_db_figure *figures;
-        size_t count;
-        bool failed = false;
-        if (tmac_db_figures(db, &s->host, &s->work->sets[i], 0, s->threads, &figures, &count)
-                .code != TMAC_OK)
-            continue;
-        for (size_t f = 0; f < count; f++) {
-            if (figures[f].kernel != kernel || figures[f].outcome == TMAC_OUTCOME_OK) continue;
-            failed = true;
-            result->outcome = figures[f].outcome;
-            snprintf(result->message, sizeof result->message, "failed in an earlier session");
-        }
-        free(figures);
-        if (failed) return true;
+    return t->options->replay ? tmac_replay_now(t->options->replay) : tmac_now_ns();
+}
+
+// A problem's share of the budget: of generated tokens N = 1 has all, of prompts mostly the largest. The small buckets
+// serve drafts and the ends of prompts.
+static void share_out(tmac_tuning *t)
+{
+    static const double prefill_share[TMAC_BUCKETS] = {0, 0.08, 0.08, 0.1, 0.15, 0.25};
+    double decode = t->options->decode, prefill = t->options->prefill;
+    if (decode <= 0 && prefill <= 0) decode = prefill = 1;
+    double most = decode > prefill ? decode : prefill;
+    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++) {
+        double share = bucket == 0 ? decode / most : prefill_share[bucket] * prefill / most;
+        t->bucket_share[bucket] = share > 0.01 ? share : 0.01;
     }
-    return false;
-}
-
-// Odd shapes that any kernel may stumble over, then each set as it is, cut to a few tiles.
-static size_t gate_shapes(const tmac_work *work, tmac_shape *shapes)
-{
-    static const tmac_shape odd[] = {
-        {1, 1, 1},     {1, 5, 5},     {3, 172, 172}, {17, 333, 333},
-        {131, 67, 67}, {33, 100, 32}, {70, 256, 64}, {65, 1040, 1040},
-    };
-    size_t count = sizeof odd / sizeof odd[0];
-    memcpy(shapes, odd, sizeof odd);
-    for (uint32_t i = 0; i < work->count; i++) {
-        uint32_t rows = work->sets[i].rows[0] < 66 ? work->sets[i].rows[0] : 66;
-        shapes[count++] = (tmac_shape){rows, work->sets[i].columns, work->sets[i].group};
-    }
-    return count;
-}
-
-enum { GATE_SHAPES = 8 + TMAC_PLAN_ENTRIES };
-
-static bool add_failure(tmac_tune_report *report, const tmac_kernel *kernel,
-                        const tmac_gate_result *result)
-{
-    report->failed++;
-    if (report->failure_count == TMAC_TUNE_FAILURES) return false;
-    tmac_tune_failure *failure = &report->failures[report->failure_count++];
-    snprintf(failure->kernel, sizeof failure->kernel, "%.63s", kernel->name);
-    failure->result = *result;
-    return true;
-}
-
-// Fills s->candidates with those that pass, and results[i] for every kernel of `all`. known[i]: it failed before.
-static tmac_status pass_gate(session *s, const tmac_kernel *const *all, size_t count,
-                             tmac_gate_result *results, bool *known)
-{
-    tmac_shape shapes[GATE_SHAPES];
-    size_t shape_count = gate_shapes(s->work, shapes);
-    tmac_db *db;
-    TMAC_TRY(tmac_db_open(s->options->db, TMAC_DB_READ, &db));
-    for (size_t i = 0; i < count; i++)
-        known[i] = failed_before(s, db, all[i], &results[i]);
-    tmac_db_close(db);
-    tmac_progress progress;
-    if (s->options->progress) tmac_progress_begin(&progress, "proving kernels", count);
-    tmac_status status = tmac_ok();
-    for (size_t i = 0; i < count && status.code == TMAC_OK; i++) {
-        if (!known[i])
-            status = tmac_gate(&all[i], 1, shapes, shape_count, GATE_TIMEOUT_MS, &results[i]);
-        if (results[i].outcome == TMAC_OUTCOME_OK)
-            s->candidates[s->candidate_count++] = all[i];
-        else
-            add_failure(s->report, all[i], &results[i]);
-        if (s->options->progress) tmac_progress_advance(&progress, 1);
-    }
-    if (s->options->progress) tmac_progress_end(&progress);
-    return status;
-}
-
-// A failure is a trial too: of every set at N = 1, where lookups will meet it.
-static tmac_status record_failures(session *s, const tmac_kernel *const *all, size_t count,
-                                   const tmac_gate_result *results, const bool *known)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (results[i].outcome == TMAC_OUTCOME_OK || known[i]) continue;
-        for (uint32_t set = 0; set < s->work->count; set++) {
-            tmac_db_trial trial = {.host = s->host_name,
-                                   .run = s->report->run,
-                                   .rigor = s->rigor,
-                                   .outcome = results[i].outcome,
-                                   .detail = results[i].detail};
-            TMAC_TRY(tmac_db_put_variant(s->db, all[i], &trial.variant));
-            TMAC_TRY(
-                tmac_db_put_problem(s->db, &s->work->sets[set], 0, s->threads, &trial.problem));
-            TMAC_TRY(tmac_db_put_trial(s->db, &trial));
-        }
-    }
-    return tmac_ok();
-}
-
-// --------------------------------------------------------------------------------------------------------- problems
-
-static double problem_share(const tmac_work *work, uint32_t set, uint32_t bucket)
-{
-    double weights = 0;
-    for (uint32_t i = 0; i < work->sets[set].matrices; i++)
-        weights += (double)work->sets[set].rows[i] * work->sets[set].columns;
-    return weights * work->calls[set] * bucket_share[bucket];
-}
-
-// Layouts that enter the larger buckets: near the best at N = 1, the best first, `room` of them; the incumbent's is
-// let in by the caller.
-static tmac_status layouts_near_best(const session *s, const tmac_input_set *set,
-                                     const tmac_layout **layouts, uint32_t room, uint32_t *found)
-{
-    tmac_db_figure *figures;
-    size_t count;
-    *found = 0;
-    TMAC_TRY(tmac_db_figures(s->db, &s->host, set, 0, s->threads, &figures, &count));
-    double best = 0;
-    while (*found < room) {
-        const tmac_db_figure *next = NULL;
-        for (size_t i = 0; i < count; i++) {
-            bool taken = figures[i].outcome != TMAC_OUTCOME_OK;
-            for (uint32_t l = 0; l < *found; l++)
-                taken = taken || layouts[l] == figures[i].kernel->layout;
-            if (!taken && (!next || figures[i].ns < next->ns)) next = &figures[i];
-        }
-        if (!next || (best > 0 && next->ns > layout_ratio * best)) break;
-        if (best <= 0) best = next->ns;
-        layouts[(*found)++] = next->kernel->layout;
-    }
-    free(figures);
-    return tmac_ok();
-}
-
-// Larger buckets: blocks of tokens that the bucket fills, and of the one-token kernels those without software
-// prefetch or chosen by the rule: with weights warm the distance decides nothing.
-static bool worth_prefill(const session *s, const tmac_kernel *kernel, uint32_t bucket)
-{
-    if (kernel->tokens_min > tmac_bucket_typical(bucket)) return false;
-    if (kernel->token_block > 1) return true;
-    for (size_t i = 0; i < s->candidate_count; i++) {
-        const tmac_kernel *other = s->candidates[i];
-        if (other == kernel) return true;
-        if (other->layout == kernel->layout && other->isa == kernel->isa && other->token_block == 1)
-            return false;
-    }
-    return true;
-}
-
-// At N = 1: kernels meant for several tokens only where there is none for one.
-static bool worth_decode(const session *s, const tmac_kernel *kernel)
-{
-    for (size_t i = 0; i < s->candidate_count && kernel->tokens_min > 1; i++) {
-        const tmac_kernel *other = s->candidates[i];
-        if (other->layout == kernel->layout && other->isa != TMAC_ISA_SCALAR &&
-            other->tokens_min == 1)
-            return false;
-    }
-    return true;
-}
-
-// The contenders of a problem, sentinel first. A sentinel that failed the gate or is no candidate is absent.
-static tmac_status contenders_of(const session *s, uint32_t set_index, uint32_t bucket,
-                                 tmac_contender *contenders, uint32_t *count)
-{
-    const tmac_input_set *set = &s->work->sets[set_index];
-    tmac_plan_entry rule = tmac_plan_rule(set, s->threads, s->isa);
-    const tmac_layout *layouts[TMAC_WORK_LAYOUTS];
-    uint32_t layout_count = 0;
-    bool vector = vector_serves(s, set);
-    if (bucket > 0)
-        TMAC_TRY(
-            layouts_near_best(s, set, layouts, spending[s->rigor].prefill_layouts, &layout_count));
-    *count = 0;
-    for (size_t i = 0; i < s->candidate_count; i++) {
-        const tmac_kernel *kernel = s->candidates[i];
-        bool sentinel = strcmp(kernel->name, rule.kernel[bucket]) == 0;
-        bool in =
-            tmac_layout_holds(kernel->layout, set) && (kernel->isa != TMAC_ISA_SCALAR || !vector);
-        bool near_best = bucket == 0 || strcmp(kernel->layout->name, rule.layout) == 0;
-        for (uint32_t l = 0; l < layout_count; l++)
-            near_best = near_best || layouts[l] == kernel->layout;
-        in = in && near_best &&
-             (bucket == 0 ? worth_decode(s, kernel) : worth_prefill(s, kernel, bucket));
-        if (!in && !sentinel) continue;
-        contenders[*count] = (tmac_contender){.kernel = kernel, .sentinel = sentinel};
-        if (sentinel && *count > 0) {
-            contenders[*count] = contenders[0];
-            contenders[0] = (tmac_contender){.kernel = kernel, .sentinel = true};
-        }
-        ++*count;
-    }
-    return tmac_ok();
-}
-
-// Takes out who has a trial that serves; the sentinel stays while anybody else is to be measured.
-static tmac_status take_out_measured(session *s, const tmac_input_set *set, uint32_t bucket,
-                                     tmac_contender *contenders, uint32_t *count)
-{
-    tmac_db_figure *figures;
-    size_t figure_count;
-    TMAC_TRY(tmac_db_figures(s->db, &s->host, set, bucket, s->threads, &figures, &figure_count));
-    uint32_t kept = 0, missing = 0;
-    for (uint32_t i = 0; i < *count; i++) {
-        bool measured = false;
-        for (size_t f = 0; f < figure_count && !measured; f++)
-            measured = figures[f].kernel == contenders[i].kernel &&
-                       figures[f].outcome == TMAC_OUTCOME_OK && figures[f].rigor >= s->rigor;
-        s->report->reused += measured;
-        missing += !measured;
-        if (!measured || contenders[i].sentinel) contenders[kept++] = contenders[i];
-    }
-    free(figures);
-    *count = missing ? kept : 0;
-    return tmac_ok();
-}
-
-static tmac_status store_trial(void *context, const tmac_contender *contender, uint32_t passes)
-{
-    session *s = context;
-    uint64_t sorted[TMAC_SAMPLES_MAX];
-    memcpy(sorted, contender->samples, contender->count * sizeof *sorted);
-    tmac_summary summary = tmac_summarize(sorted, contender->count);
-    tmac_db_trial trial = {.host = s->host_name,
-                           .problem = s->problem_name,
-                           .run = s->report->run,
-                           .rigor = s->rigor,
-                           .outcome = TMAC_OUTCOME_OK,
-                           .passes = passes,
-                           .samples = summary.samples,
-                           .median_ns = summary.median_ns,
-                           .mad_ns = summary.mad_ns,
-                           .min_ns = summary.min_ns,
-                           .p95_ns = summary.p95_ns};
-    TMAC_TRY(tmac_db_put_variant(s->db, contender->kernel, &trial.variant));
-    TMAC_TRY(tmac_db_put_trial(s->db, &trial));
-    if (s->report->measured < s->noise_room && summary.median_ns)
-        s->noise[s->report->measured] = (uint32_t)(1000 * summary.mad_ns / summary.median_ns);
-    s->report->measured++;
-    return tmac_ok();
-}
-
-// The bar counts milliseconds of the budget.
-static void tick(void *context)
-{
-    session *s = context;
-    uint64_t now = tmac_now_ns(), ms = (now - s->ticked) / 1000000;
-    if (!s->options->progress || ms == 0) return;
-    s->ticked += ms * 1000000;
-    tmac_progress_advance(&s->progress, ms);
-}
-
-// Half of the host's memory is enough for anything: where it is not, rotations are cut.
-static tmac_status fill_bench(void *context, const tmac_kernel *const *kernels, size_t count)
-{
-    session *s = context;
-    const tmac_work *work = s->work;
-    const tmac_input_set *set = &work->sets[s->set];
-    tmac_traffic traffic = {work->sets, work->calls, work->count};
-    size_t limit = s->host.memory_bytes ? (size_t)(s->host.memory_bytes / 2) : (size_t)1 << 30;
-    bool streamed = s->bucket == 0 && set->residency == TMAC_STREAMED;
-    return tmac_workbench_fill(&s->bench, set, tmac_bucket_typical(s->bucket), kernels, count,
-                               s->bucket == 0 && !streamed ? work->calls[s->set] : 1,
-                               streamed ? &traffic : NULL, limit, &s->random);
-}
-
-static tmac_status measure_problem(session *s, uint32_t set_index, uint32_t bucket,
-                                   tmac_contender *contenders, const tmac_kernel **kernels)
-{
-    const tmac_input_set *set = &s->work->sets[set_index];
-    double share = problem_share(s->work, set_index, bucket), of = share / s->share_left;
-    s->share_left -= share;
-    uint32_t count;
-    TMAC_TRY(contenders_of(s, set_index, bucket, contenders, &count));
-    TMAC_TRY(take_out_measured(s, set, bucket, contenders, &count));
-    uint64_t now = tmac_now_ns();
-    if (count == 0 || now >= s->deadline) return tmac_ok();
-    TMAC_TRY(tmac_db_put_problem(s->db, set, bucket, s->threads, &s->problem_name));
-    for (uint32_t i = 0; i < count; i++)
-        kernels[i] = contenders[i].kernel;
-    char label[48];
-    snprintf(label, sizeof label, "%ux%u, %s tokens", set->rows[0], set->columns,
-             tmac_bucket_name(bucket));
-    if (s->options->progress) tmac_progress_relabel(&s->progress, label);
-    s->set = set_index;
-    s->bucket = bucket;
-    bool streamed = bucket == 0 && set->residency == TMAC_STREAMED;
-    TMAC_TRY(fill_bench(s, kernels, count));
-    tmac_rounds rounds = {.sample_ns = spending[s->rigor].sample_ns,
-                          .deadline_ns =
-                              now + (uint64_t)((double)(s->deadline - now) * (of < 1 ? of : 1)),
-                          .time_up_ns = s->deadline,
-                          .rounds_min = spending[s->rigor].rounds_min,
-                          .rounds_max = spending[s->rigor].rounds_max,
-                          .random = &s->random,
-                          .finished = store_trial,
-                          .tick = tick,
-                          .refill = streamed ? fill_bench : NULL,
-                          .warm = bucket == 0 && !streamed,
-                          .context = s};
-    return tmac_compete(&s->bench, contenders, count, &rounds);
-}
-
-static tmac_status measure_all(session *s)
-{
-    size_t room = s->candidate_count ? s->candidate_count : 1;
-    tmac_contender *contenders = calloc(room, sizeof *contenders);
-    const tmac_kernel **kernels = calloc(room, sizeof *kernels);
-    s->noise_room = (uint32_t)(room * TMAC_PLAN_ENTRIES * TMAC_BUCKETS);
-    s->noise = calloc(s->noise_room, sizeof *s->noise);
-    tmac_status status = tmac_ok();
-    if (!contenders || !kernels || !s->noise)
-        status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu candidates", room);
-    s->share_left = 0;
-    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++)
-        for (uint32_t i = 0; i < s->work->count; i++)
-            s->share_left += problem_share(s->work, i, bucket);
-    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++)
-        for (uint32_t i = 0; i < s->work->count && status.code == TMAC_OK; i++)
-            status = measure_problem(s, i, bucket, contenders, kernels);
-    free(contenders);
-    free(kernels);
-    return status;
 }
 
 // ----------------------------------------------------------------------------------------------------------- report
@@ -410,21 +64,21 @@ static void figure_named(const tmac_db_figure *figures, size_t count, const char
     }
 }
 
-static tmac_status report_lines(session *s)
+static tmac_status report_lines(tmac_tuning *t)
 {
     tmac_plan plan;
-    const tmac_work *work = s->work;
-    TMAC_TRY(tmac_db_plan(s->db, &s->host, work->sets, work->count, s->threads, s->isa, &plan));
+    const tmac_work *work = t->work;
+    TMAC_TRY(tmac_db_plan(t->db, &t->host, work->sets, work->count, t->threads, t->isa, &plan));
     for (uint32_t i = 0; i < work->count; i++) {
-        tmac_plan_entry rule = tmac_plan_rule(&work->sets[i], s->threads, s->isa);
+        tmac_plan_entry rule = tmac_plan_rule(&work->sets[i], t->threads, t->isa);
         for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++) {
-            tmac_tune_line *line = &s->report->lines[s->report->line_count++];
+            tmac_tune_line *line = &t->report->lines[t->report->line_count++];
             tmac_db_figure *figures;
             size_t count;
             *line = (tmac_tune_line){.set = i, .bucket = bucket, .rung = plan.entries[i].rung};
             memcpy(line->before, rule.kernel[bucket], sizeof line->before);
             memcpy(line->after, plan.entries[i].kernel[bucket], sizeof line->after);
-            TMAC_TRY(tmac_db_figures(s->db, &s->host, &work->sets[i], bucket, s->threads, &figures,
+            TMAC_TRY(tmac_db_figures(t->db, &t->host, &work->sets[i], bucket, t->threads, &figures,
                                      &count));
             figure_named(figures, count, line->before, &line->before_ns, &line->before_error);
             figure_named(figures, count, line->after, &line->after_ns, &line->after_error);
@@ -440,23 +94,24 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static tmac_status close_run(session *s, tmac_ticks before)
+static tmac_status close_run(tmac_tuning *t, tmac_busy before, uint64_t throttled)
 {
-    tmac_tune_report *report = s->report;
-    tmac_ticks after = tmac_read_ticks();
-    uint64_t ticks = after.total - before.total;
+    tmac_tune_report *report = t->report;
+    tmac_busy after = tmac_read_busy();
+    uint64_t total = after.total_ns - before.total_ns;
     report->steal_thousandths =
-        ticks ? (uint32_t)(1000 * (after.stolen - before.stolen) / ticks) : 0;
-    uint32_t trials = report->measured < s->noise_room ? report->measured : s->noise_room;
+        total ? (uint32_t)((double)(after.stolen_ns - before.stolen_ns) * 1000 / (double)total) : 0;
+    report->throttled = (uint32_t)(tmac_throttle_events() - throttled);
+    uint32_t trials = report->measured < t->noise_room ? report->measured : t->noise_room;
     if (trials) {
-        qsort(s->noise, trials, sizeof *s->noise, ascending);
-        report->noise_thousandths = s->noise[trials / 2];
+        qsort(t->noise, trials, sizeof *t->noise, ascending);
+        report->noise_thousandths = t->noise[trials / 2];
     }
-    uint64_t duration = tmac_now_ns() - s->started;
+    uint64_t duration = tmac_now_ns() - t->started;
     report->seconds = (double)duration * 1e-9;
-    // Somebody else's load beforehand, time stolen, or samples that scatter: each makes small gains doubtful.
-    report->noisy = report->load_hundredths > 50 * s->host.logical_cpus ||
-                    report->steal_thousandths > 20 || report->noise_thousandths > 50;
+    // Somebody else's work, time stolen, heat, or samples that scatter: each makes small gains doubtful.
+    report->noisy = report->noisy_trials > 0 || report->steal_thousandths > 20 ||
+                    report->throttled > 0 || report->noise_thousandths > 50;
     tmac_db_close_of_run end = {.run = report->run,
                                 .duration_ns = duration,
                                 .load_hundredths = tmac_load_hundredths(),
@@ -464,76 +119,102 @@ static tmac_status close_run(session *s, tmac_ticks before)
                                 .noise_thousandths = report->noise_thousandths,
                                 .measured = report->measured,
                                 .failed = report->failed};
-    return tmac_db_put_close(s->db, &end);
+    return tmac_db_put_close(t->db, &end);
 }
 
 // ---------------------------------------------------------------------------------------------------------- session
 
-static tmac_status open_run(session *s)
+static tmac_status open_run(tmac_tuning *t)
 {
-    TMAC_TRY(tmac_db_open(s->options->db, TMAC_DB_WRITE, &s->db));
-    TMAC_TRY(tmac_db_put_host(s->db, &s->host, &s->host_name));
+    TMAC_TRY(tmac_db_open(t->options->db, TMAC_DB_WRITE, &t->db));
+    TMAC_TRY(tmac_db_put_host(t->db, &t->host, &t->host_name));
     // A class, not a figure: once measured it serves all later runs.
-    s->report->bandwidth = tmac_db_bandwidth(s->db, &s->host_name, s->threads);
-    if (s->report->bandwidth == 0)
-        s->report->bandwidth = tmac_measure_bandwidth(s->bench.pool, &s->host);
-    tmac_db_run run = {.host = s->host_name,
+    t->report->bandwidth = tmac_db_bandwidth(t->db, &t->host_name, t->threads);
+    if (t->report->bandwidth == 0 && !t->options->replay)
+        TMAC_TRY(tmac_measurer_bandwidth(&t->measurer, &t->report->bandwidth));
+    tmac_db_run run = {.host = t->host_name,
                        .started = tmac_unix_ns(),
-                       .rigor = s->rigor,
-                       .threads = s->threads,
-                       .model = s->work->model,
-                       .kernel = s->host.kernel,
-                       .logical_cpus = s->host.logical_cpus,
-                       .load_hundredths = s->report->load_hundredths,
-                       .bandwidth = s->report->bandwidth,
-                       .seed = s->options->seed};
-    return tmac_db_put_run(s->db, &run, &s->report->run);
+                       .rigor = t->rigor,
+                       .threads = t->threads,
+                       .model = t->work->model,
+                       .kernel = t->host.kernel,
+                       .logical_cpus = t->host.logical_cpus,
+                       .load_hundredths = t->report->load_hundredths,
+                       .bandwidth = t->report->bandwidth,
+                       .seed = t->options->seed};
+    return tmac_db_put_run(t->db, &run, &t->report->run);
 }
 
-static tmac_status measured_part(session *s, const tmac_kernel *const *all, size_t count,
-                                 const tmac_gate_result *results, const bool *known)
+// A busy host is refused at the door.
+static tmac_status admit(const tmac_tuning *t)
+{
+    if (!t->options->require_quiet) return tmac_ok();
+    tmac_sentinel sentinel;
+    tmac_neighbour neighbour;
+    tmac_sentinel_begin(&sentinel, t->threads, t->options->tolerated);
+    bool named = tmac_find_neighbour(0, ADMISSION_MS, &neighbour);
+    double foreign = tmac_sentinel_foreign(&sentinel, 0);
+    if (foreign <= sentinel.tolerated) return tmac_ok();
+    char who[64] = "somebody";
+    if (named) snprintf(who, sizeof who, "%s (process %d)", neighbour.name, (int)neighbour.pid);
+    return tmac_fail(TMAC_BUSY,
+                     "the host is not quiet: %s, %.1f processors in use; nothing was measured; run "
+                     "again when it is quiet, or without --require-quiet",
+                     who, foreign);
+}
+
+static double seconds_of(const tmac_tuning *t)
 {
     double seconds =
-        s->options->time_limit > 0 ? s->options->time_limit : spending[s->rigor].seconds;
-    if (!(seconds < 1e6)) seconds = 1e6;
-    TMAC_TRY(tmac_pool_new(s->threads, &s->bench.pool));
-    const tmac_cpu_list *cpus =
-        s->options->cpus; // before memory is touched: it lies near who writes it
-    if (cpus) TMAC_TRY(tmac_pool_pin(s->bench.pool, cpus->cpu, cpus->count));
-    TMAC_TRY(open_run(s));
-    tmac_ticks ticks = tmac_read_ticks();
-    TMAC_TRY(record_failures(s, all, count, results, known));
-    s->ticked = tmac_now_ns();
-    s->deadline = s->ticked + (uint64_t)(seconds * 1e9);
-    if (s->options->progress)
-        tmac_progress_begin(&s->progress, "measuring", (uint64_t)(seconds * 1e3));
-    tmac_status status = measure_all(s);
-    if (s->options->progress) tmac_progress_end(&s->progress);
-    if (status.code == TMAC_OK) status = close_run(s, ticks);
-    if (status.code == TMAC_OK) status = report_lines(s);
+        t->options->time_limit > 0 ? t->options->time_limit : spending[t->rigor].seconds;
+    return seconds < 1e6 ? seconds : 1e6;
+}
+
+// What the judgement of whole plans may take: nothing where there is no model, and never more than a quarter.
+static double judging_of(const tmac_tuning *t)
+{
+    double part = seconds_of(t) / 4;
+    if (!t->options->source || spending[t->rigor].judging <= 0) return 0;
+    return spending[t->rigor].judging < part ? spending[t->rigor].judging : part;
+}
+
+static tmac_status measured_part(tmac_tuning *t, const tmac_kernel *const *all, size_t count,
+                                 const tmac_gate_result *results, const bool *known)
+{
+    const bool replay = t->options->replay != NULL;
+    t->measurer = (tmac_measurer){.work = t->work,
+                                  .host = &t->host,
+                                  .candidates = t->candidates,
+                                  .threads = t->threads,
+                                  .patience_ms = t->options->patience_ms ? t->options->patience_ms
+                                                                         : PATIENCE_MS};
+    if (!replay) {
+        TMAC_TRY(admit(t));
+        TMAC_TRY(tmac_measurer_start(&t->measurer));
+        tmac_sentinel_begin(&t->sentinel, t->threads, t->options->tolerated);
+        tmac_sentinel_child(&t->sentinel, t->measurer.child);
+    }
+    TMAC_TRY(open_run(t));
+    tmac_busy busy = tmac_read_busy();
+    uint64_t throttled = tmac_throttle_events();
+    TMAC_TRY(tmac_record_failures(t, all, count, results, known));
+    uint64_t began = replay ? 0 : t->started;
+    t->ticked = tmac_now_ns();
+    t->deadline = began + (uint64_t)((seconds_of(t) - judging_of(t)) * 1e9);
+    if (t->options->progress)
+        tmac_progress_begin(&t->progress, "measuring",
+                            t->deadline > t->ticked ? (t->deadline - t->ticked) / 1000000 : 1);
+    tmac_status status = tmac_measure_all(t);
+    if (t->options->progress) tmac_progress_end(&t->progress);
+    tmac_measurer_stop(&t->measurer);
+    if (status.code == TMAC_OK && judging_of(t) > 0) status = tmac_judge_plans(t, judging_of(t));
+    if (status.code == TMAC_OK) status = close_run(t, busy, throttled);
+    if (status.code == TMAC_OK) status = report_lines(t);
     return status;
 }
 
-// The kernels that are to be proved: of the host's instruction sets, and in a layout that holds some set.
-static size_t select_candidates(const session *s, const tmac_kernel **chosen)
-{
-    size_t all, count = 0;
-    const tmac_kernel *const *kernels = tmac_kernels(&all);
-    if (s->options->candidates) {
-        kernels = s->options->candidates;
-        all = s->options->candidate_count;
-    }
-    for (size_t i = 0; i < all; i++) {
-        bool holds = false;
-        for (uint32_t set = 0; set < s->work->count && !holds; set++)
-            holds = tmac_layout_holds(kernels[i]->layout, &s->work->sets[set]);
-        if (holds && tmac_isa_has(s->isa, kernels[i]->isa)) chosen[count++] = kernels[i];
-    }
-    return count;
-}
-
-tmac_status tmac_tune(const tmac_work *work, const tmac_tune_options *options,
-                      tmac_tune_report *report)
+static tmac_status begin(tmac_tuning *t, const tmac_work *work, const tmac_tune_options *options,
+                         tmac_tune_report *report)
 {
     memset(report, 0, sizeof *report);
     if (work->count > TMAC_PLAN_ENTRIES)
@@ -541,45 +222,152 @@ tmac_status tmac_tune(const tmac_work *work, const tmac_tune_options *options,
                          TMAC_PLAN_ENTRIES);
     if (options->threads > TMAC_POOL_MAX)
         return tmac_fail(TMAC_USAGE, "%u threads, %d at most", options->threads, TMAC_POOL_MAX);
-    session *s = calloc(1, sizeof *s);
-    if (!s) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a tuning session");
-    s->work = work;
-    s->options = options;
-    s->report = report;
-    s->rigor = options->rigor == TMAC_RIGOR_QUICK ? TMAC_RIGOR_QUICK : TMAC_RIGOR_MEASURE;
-    s->random.state = options->seed;
-    s->started = tmac_now_ns();
+    t->work = work;
+    t->options = options;
+    t->report = report;
+    t->rigor = options->rigor > TMAC_RIGOR_NOISY && options->rigor < TMAC_RIGORS
+                   ? options->rigor
+                   : TMAC_RIGOR_MEASURE;
+    t->random.state = options->seed;
+    t->started = tmac_now_ns();
     report->load_hundredths = tmac_load_hundredths();
-    tmac_host_probe(&s->host);
-    s->isa = (options->isa ? options->isa & s->host.isa : s->host.isa) | 1u << TMAC_ISA_SCALAR;
-    s->threads = options->threads       ? options->threads
-                 : s->host.logical_cpus ? s->host.logical_cpus
+    tmac_host_probe(&t->host);
+    t->isa = (options->isa ? options->isa & t->host.isa : t->host.isa) | 1u << TMAC_ISA_SCALAR;
+    t->threads = options->threads       ? options->threads
+                 : t->host.logical_cpus ? t->host.logical_cpus
                                         : 1;
-    report->threads = s->threads;
+    report->threads = t->threads;
+    share_out(t);
+    return tmac_ok();
+}
 
-    size_t room;
-    tmac_kernels(&room);
-    room += options->candidate_count + 1;
-    const tmac_kernel **all = calloc(room, sizeof *all);
-    tmac_gate_result *results = calloc(room, sizeof *results);
-    bool *known = calloc(room, sizeof *known);
-    s->candidates = calloc(room, sizeof *s->candidates);
-    tmac_status status;
-    if (all && results && known && s->candidates) {
-        size_t count = select_candidates(s, all);
-        status = pass_gate(s, all, count, results, known);
-        if (status.code == TMAC_OK) status = measured_part(s, all, count, results, known);
-    } else {
-        status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu candidates", room);
+// Everything but measuring.
+static tmac_status estimate(tmac_tuning *t)
+{
+    TMAC_TRY(tmac_db_open(t->options->db, TMAC_DB_READ, &t->db));
+    t->report->complete = true;
+    TMAC_TRY(report_lines(t));
+    t->report->seconds = (double)(tmac_now_ns() - t->started) * 1e-9;
+    return tmac_ok();
+}
+
+typedef struct room {
+    const tmac_kernel **all;
+    tmac_gate_result *results;
+    bool *known;
+    size_t count;
+} room;
+
+static bool make_room(tmac_tuning *t, room *r)
+{
+    tmac_kernels(&r->count);
+    r->count += t->options->candidate_count + 1;
+    r->all = calloc(r->count, sizeof *r->all);
+    r->results = calloc(r->count, sizeof *r->results);
+    r->known = calloc(r->count, sizeof *r->known);
+    t->candidates = calloc(r->count, sizeof *t->candidates);
+    t->out = calloc(r->count, sizeof *t->out);
+    t->noise_room = (uint32_t)(r->count * TMAC_PLAN_ENTRIES * TMAC_BUCKETS);
+    t->noise = calloc(t->noise_room, sizeof *t->noise);
+    return r->all && r->results && r->known && t->candidates && t->out && t->noise;
+}
+
+static void end(tmac_tuning *t, room *r)
+{
+    tmac_measurer_stop(&t->measurer);
+    tmac_db_close(t->db);
+    free(r->all);
+    free(r->results);
+    free(r->known);
+    free(t->candidates);
+    free(t->out);
+    free(t->noise);
+    free(t);
+}
+
+tmac_status tmac_tune(const tmac_work *work, const tmac_tune_options *options,
+                      tmac_tune_report *report)
+{
+    room r = {0};
+    tmac_tuning *t = calloc(1, sizeof *t);
+    if (!t) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a tuning session");
+    tmac_status status = begin(t, work, options, report);
+    if (status.code == TMAC_OK && !make_room(t, &r))
+        status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu candidates", r.count);
+    if (status.code == TMAC_OK && options->estimate) {
+        status = estimate(t);
+    } else if (status.code == TMAC_OK) {
+        size_t count = tmac_select_candidates(t, r.all);
+        status = tmac_pass_gate(t, r.all, count, r.results, r.known);
+        if (status.code == TMAC_OK) status = measured_part(t, r.all, count, r.results, r.known);
     }
-    tmac_db_close(s->db);
-    tmac_workbench_free(&s->bench);
-    tmac_pool_free(s->bench.pool);
-    free(all);
-    free(results);
-    free(known);
-    free(s->candidates);
-    free(s->noise);
-    free(s);
+    end(t, &r);
+    return status;
+}
+
+// ---------------------------------------------------------------------------------------------------------- dry run
+
+static tmac_status print_problem(tmac_tuning *t, uint32_t set, uint32_t bucket,
+                                 uint16_t *contenders, double all_shares, FILE *stream)
+{
+    uint32_t count, reused = 0;
+    bool sentinel;
+    TMAC_TRY(tmac_contenders_of(t, set, bucket, contenders, &count, &sentinel));
+    uint32_t candidates = count;
+    TMAC_TRY(tmac_take_out_measured(t, set, bucket, contenders, &count, &sentinel, &reused));
+    // Which layouts enter a larger bucket is known once N = 1 has been measured.
+    fprintf(stream, "%8u x %-8u %6s %4u%s %8u %8u %8.1f s\n", t->work->sets[set].rows[0],
+            t->work->sets[set].columns, tmac_bucket_name(bucket), candidates,
+            bucket > 0 && reused == 0 ? "+" : " ", reused, count,
+            count
+                ? (seconds_of(t) - judging_of(t)) * tmac_problem_share(t, set, bucket) / all_shares
+                : 0.0);
+    return tmac_ok();
+}
+
+static tmac_status print_work(tmac_tuning *t, FILE *stream)
+{
+    double all_shares = 0;
+    uint16_t *contenders = calloc(t->candidate_count + 1, sizeof *contenders);
+    if (!contenders) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for the candidates");
+    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++)
+        for (uint32_t i = 0; i < t->work->count; i++)
+            all_shares += tmac_problem_share(t, i, bucket);
+    fprintf(stream,
+            "%s, %u threads, %s: %zu kernels to prove, at most %.0f s, of which %.0f s on whole "
+            "plans\n\n%-19s %6s %5s %8s %8s %10s\n",
+            t->work->model, t->threads, tmac_rigor_name(t->rigor), t->candidate_count,
+            seconds_of(t), judging_of(t), "input set", "N", "enter", "known", "to time", "at most");
+    tmac_status status = tmac_ok();
+    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++)
+        for (uint32_t i = 0; i < t->work->count && status.code == TMAC_OK; i++)
+            status = print_problem(t, i, bucket, contenders, all_shares, stream);
+    free(contenders);
+    return status;
+}
+
+tmac_status tmac_tune_dry_run(const tmac_work *work, const tmac_tune_options *options, FILE *stream)
+{
+    room r = {0};
+    tmac_tune_report *report = calloc(1, sizeof *report);
+    tmac_tuning *t = calloc(1, sizeof *t);
+    if (!t || !report) {
+        free(t);
+        free(report);
+        return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a tuning session");
+    }
+    tmac_status status = begin(t, work, options, report);
+    if (status.code == TMAC_OK && !make_room(t, &r))
+        status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu candidates", r.count);
+    if (status.code == TMAC_OK) status = tmac_db_open(options->db, TMAC_DB_READ, &t->db);
+    if (status.code == TMAC_OK)
+        status =
+            tmac_db_plan(t->db, &t->host, work->sets, work->count, t->threads, t->isa, &t->seeds);
+    if (status.code == TMAC_OK) {
+        t->candidate_count = tmac_select_candidates(t, t->candidates);
+        status = print_work(t, stream);
+    }
+    end(t, &r);
+    free(report);
     return status;
 }

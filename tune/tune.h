@@ -52,18 +52,32 @@ tmac_status tmac_work_of_shape(const tmac_synth_shape *shape, const char *name, 
 
 // ------------------------------------------------------------------------------------------------------------- tune
 
+typedef struct tmac_replay tmac_replay; // tune/replay.h
+
 typedef struct tmac_tune_options {
     const char *db; // NULL: the default database
     tmac_rigor rigor;
-    uint32_t threads;          // the production number of threads; 0: all usable ones
-    tmac_isa_set isa;          // 0: all verified ones
+    bool estimate;     // measure nothing: what the database and the rule say
+    uint32_t threads;  // the production number of threads; 0: all usable ones
+    tmac_isa_set isa;  // 0: all verified ones
     const tmac_cpu_list *cpus; // processors that the threads are tied to, in turn; NULL: none
-    uint64_t seed;             // of the order of rounds and of the weights
-    double time_limit;         // seconds of measuring; 0: the rigor's own
-    bool progress;             // draw a bar
+    uint64_t seed;     // of the order of rounds and of the weights
+    double time_limit; // seconds of the session; 0: the rigor's own
+    double decode,
+        prefill; // the workload: tokens generated, tokens of prompts; both 0: as many of each
+    const char
+        *only; // kernels whose name matches (a part of it, or a pattern of fnmatch); NULL: all
+    bool
+        require_quiet; // end the session where others use the processors; else what is measured then is marked
+    double tolerated; // processors that others may use; 0: as tune/noise.h says
+    uint32_t gate_timeout_ms, patience_ms; // 0: 10 s each
+    bool progress;                         // draw a bar
+    // The model, for judging the best plans end to end; NULL: they are not.
+    const tmac_source *source;
     // The kernels to consider; NULL: those of the registry.
     const tmac_kernel *const *candidates;
     size_t candidate_count;
+    tmac_replay *replay; // measurements come from here; NULL: from this host
 } tmac_tune_options;
 
 typedef struct tmac_tune_line {
@@ -73,6 +87,17 @@ typedef struct tmac_tune_line {
     double before_error, after_error;
     tmac_rung rung;
 } tmac_tune_line;
+
+// A whole plan, timed end to end.
+enum { TMAC_TUNE_PLANS = 4 };
+typedef struct tmac_tune_judgement {
+    char name[32]; // "measured", "rule", ...
+    bool chosen;
+    uint32_t samples;
+    double decode_ns, decode_error,
+        prefill_ns;   // a generated token and its interval; a token of a prompt
+    double matrix_ns; // of decode_ns: without the head
+} tmac_tune_judgement;
 
 typedef struct tmac_tune_failure {
     char kernel[TMAC_NAME_BYTES];
@@ -85,7 +110,15 @@ typedef struct tmac_tune_report {
     tmac_db_name run;
     uint32_t threads, measured, reused, failed;
     uint32_t load_hundredths, steal_thousandths, noise_thousandths;
-    bool noisy; // load or steal make the figures doubtful: said in the report
+    uint32_t noisy_trials;       // measured while others used the processors
+    uint32_t foreign_hundredths; // processors that others used, at most, times 100
+    uint32_t throttled;          // times that a processor was slowed down for its heat
+    char neighbour[64];          // who used most: "NAME (process 17)"; "" where nobody did
+    bool noisy;                  // the figures are doubtful: said in the report
+    bool complete;               // every problem was decided before time was up
+    bool judged;                 // the best plans were timed on the model
+    uint32_t judgement_count;
+    tmac_tune_judgement judgements[TMAC_TUNE_PLANS];
     uint64_t bandwidth;
     double seconds;
     uint32_t line_count;
@@ -95,9 +128,13 @@ typedef struct tmac_tune_report {
 } tmac_tune_report;
 
 // Tunes. Trials already in the database with the same host, machine code, problem and at least this rigor are taken as
-// they are. On failure what was measured stays. report is about 20 kB.
+// they are. On failure what was measured stays. Call it before threads start. report is about 20 kB.
 tmac_status tmac_tune(const tmac_work *work, const tmac_tune_options *options,
                       tmac_tune_report *report);
+
+// What tmac_tune would do, in its order, with how long it may take: nothing is measured or written.
+tmac_status tmac_tune_dry_run(const tmac_work *work, const tmac_tune_options *options,
+                              FILE *stream);
 
 void tmac_tune_print(const tmac_work *work, const tmac_tune_report *report, FILE *stream);
 tmac_status tmac_tune_print_json(const tmac_work *work, const tmac_tune_report *report,

@@ -273,6 +273,7 @@ uint32_t tmac_workbench_layout(const tmac_workbench *b, const tmac_kernel *kerne
 
 void tmac_workbench_pass(tmac_workbench *b, const tmac_kernel *kernel)
 {
+    if (b->beat) atomic_fetch_add_explicit(b->beat, 1, memory_order_relaxed);
     tmac_copies *c = &b->layouts[tmac_workbench_layout(b, kernel)];
     pass p = {b, kernel, c, c->data + (size_t)c->cursor * c->copy_bytes};
     c->cursor = (c->cursor + 1) % c->copies;

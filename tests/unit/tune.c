@@ -233,6 +233,7 @@ static tmac_tune_options quick(void)
                                .threads = 1,
                                .seed = 3,
                                .time_limit = 20,
+                               .tolerated = 1e9,
                                .candidates = few,
                                .candidate_count = chosen};
 }

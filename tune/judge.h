@@ -1,0 +1,21 @@
+// Private to tune/: whole plans, timed end to end.
+#ifndef TMAC_TUNE_JUDGE_H
+#define TMAC_TUNE_JUDGE_H
+
+#include "tune/session.h"
+
+typedef struct tmac_named_plan {
+    char name[32];
+    tmac_plan plan;
+} tmac_named_plan;
+
+// The plans worth timing, each once: "measured", what the database makes of its trials; "rule", what runs untuned;
+// "workload", the fastest for the decode to prefill ratio that was asked for; "runner-up", where the second-best layout
+// of the closest decision takes its place. plans has room for TMAC_TUNE_PLANS.
+tmac_status tmac_plans_to_judge(const tmac_tuning *t, tmac_named_plan *plans, uint32_t *count);
+
+// Times these plans on the model for about `seconds`, stores which was fastest (tmac_db_put_judgement), and fills in the
+// report. Plans that time or memory do not allow are left out, the last ones first; with less than two nothing is done.
+tmac_status tmac_judge_plans(tmac_tuning *t, double seconds);
+
+#endif
