@@ -277,8 +277,9 @@ static tmac_status read_model(tmac_source *source, const tmac_gguf *gguf)
     return tmac_ok();
 }
 
-tmac_status tmac_read_gguf(tmac_source *source)
+tmac_status tmac_read_gguf(tmac_source *source, tmac_i2s_layout layout)
 {
+    (void)layout;
     tmac_gguf gguf;
     TMAC_TRY(tmac_gguf_open(&source->map, &gguf));
     tmac_status status = read_model(source, &gguf);

@@ -10,7 +10,9 @@
 
 tmac_status tmac_read_llama2c(tmac_source *source);
 tmac_status tmac_read_bitllama(tmac_source *source, tmac_bit_order order);
-tmac_status tmac_read_gguf(tmac_source *source);
+tmac_status tmac_read_gguf(tmac_source *source, tmac_i2s_layout layout);
+// A folder: source->path is its name, nothing is mapped.
+tmac_status tmac_read_huggingface(tmac_source *source, tmac_base3 base3);
 tmac_status tmac_read_tm2(tmac_source *source);
 
 // Vocabularies inside these files. `*vocabulary` is empty when there is none.

@@ -357,6 +357,7 @@ static tmac_status read_model(tmac_source *source, const tmac_tm2_index *index)
 {
     walked tensors[TMAC_STACKED_KINDS];
     TMAC_TRY(tmac_read_llama2c_header(source, source->map.data + HEADER_FIELDS));
+    TMAC_TRY(tmac_tm2_read_head_dim(source, index));
     tmac_status status = walk(source, index, tensors);
     if (status.code != TMAC_OK && !index->present && in_bitnet_order(source))
         return tmac_fail(
@@ -367,6 +368,7 @@ static tmac_status read_model(tmac_source *source, const tmac_tm2_index *index)
     TMAC_TRY(take_tensors(source, index, tensors));
     if (!index->present) return plain_meaning(source, tensors[TMAC_STACKED_SINES].data);
     TMAC_TRY(extended_meaning(source, index));
+    TMAC_TRY(tmac_tm2_read_extras(source, index));
     return tmac_tm2_vocabulary(&source->map, index, &source->vocabulary);
 }
 

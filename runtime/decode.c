@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "runtime/cache.h"
+#include "runtime/extras.h"
 #include "runtime/model_private.h"
 
 typedef struct forward_pass {
@@ -198,6 +199,7 @@ static void run_layer(forward_pass *pass)
     run_step(
         pass, &layer->attention_in,
         &(tmac_outputs){{model->query, model->key, model->value}, {queries, keys, keys}, false});
+    tmac_extras_attention_in(model, pass->layer, pass->tokens);
 
     tmac_pool_run(model->pool, store_phase, pass);
     tmac_pool_run(model->pool, attend_phase, pass);
@@ -207,18 +209,21 @@ static void run_layer(forward_pass *pass)
     pass->input_width = queries;
     pass->norm = layer->attention_sub_norm;
     run_step(pass, &layer->attention_out, &(tmac_outputs){{model->x}, {dim}, true});
+    tmac_extras_attention_out(model, pass->layer, pass->tokens);
 
     pass->input = model->x;
     pass->input_width = dim;
     pass->norm = layer->ffn_norm;
     run_step(pass, &layer->ffn_in,
              &(tmac_outputs){{model->gate, model->up}, {hidden, hidden}, false});
+    tmac_extras_ffn_in(model, pass->layer, pass->tokens);
 
     pass->input = model->gate;
     pass->input_up = model->up;
     pass->input_width = hidden;
     pass->norm = layer->ffn_sub_norm;
     run_step(pass, &layer->ffn_out, &(tmac_outputs){{model->x}, {dim}, true});
+    tmac_extras_ffn_out(model, pass->layer, pass->tokens);
 }
 
 // Logits of the items that want them: their vectors are normed side by side, then the head runs over all of them.
