@@ -67,20 +67,12 @@ static void put_vector(writer *w, const char *name, const float *values, uint32_
         tmac_output_write(&w->output, values, count * sizeof *values);
 }
 
-// The neutral row that the file has at `row`: the inverse of tmac_file_row.
-static uint32_t neutral_row(uint32_t row, uint32_t head)
-{
-    if (head == 0) return row;
-    uint32_t in_head = row % head;
-    return row - in_head + in_head % (head / 2) * 2 + in_head / (head / 2);
-}
-
 static void write_floats(writer *w, const tmac_matrix *matrix, uint32_t head)
 {
     float *row = malloc(matrix->columns * sizeof *row);
     if (!row) w->status = tmac_no_memory();
     for (uint32_t r = 0; r < matrix->rows && w->status.code == TMAC_OK; r++) {
-        matrix->read_float(matrix, neutral_row(r, head), 1, row);
+        matrix->read_float(matrix, tmac_neutral_row(r, head), 1, row);
         if (matrix->number == TMAC_BF16)
             write_bf16(w, row, matrix->columns);
         else
@@ -109,7 +101,7 @@ static void write_packed(writer *w, const tmac_matrix *matrix, uint32_t head)
     for (uint32_t r = 0; r < quarter && w->status.code == TMAC_OK; r++) {
         memset(packed, 0, columns);
         for (uint32_t i = 0; i < 4; i++) {
-            matrix->read_codes(matrix, neutral_row(r + i * quarter, head), 1, codes);
+            matrix->read_codes(matrix, tmac_neutral_row(r + i * quarter, head), 1, codes);
             for (uint32_t c = 0; c < columns; c++)
                 packed[c] |= (uint8_t)((codes[c] + 1) << 2 * i);
         }
@@ -143,7 +135,7 @@ static void put_projection(writer *w, uint32_t layer, tmac_part_of_layer part, c
     float *ordered = malloc(matrix->rows * sizeof *ordered);
     if (!ordered) w->status = tmac_no_memory();
     for (uint32_t r = 0; ordered && r < matrix->rows; r++)
-        ordered[r] = bias[neutral_row(r, head)];
+        ordered[r] = bias[tmac_neutral_row(r, head)];
     snprintf(full, sizeof full, "model.layers.%u.%s.bias", layer, name);
     put_vector(w, full, ordered, matrix->rows);
     free(ordered);
@@ -156,7 +148,7 @@ static void put_head_norm(writer *w, const char *name, const float *norm)
     float *ordered = malloc(dim * sizeof *ordered);
     if (!ordered) w->status = tmac_no_memory();
     for (uint32_t i = 0; ordered && i < dim; i++)
-        ordered[i] = norm[neutral_row(i, dim)];
+        ordered[i] = norm[tmac_neutral_row(i, dim)];
     put_vector(w, name, ordered, dim);
     free(ordered);
 }

@@ -78,6 +78,14 @@ tmac_status tmac_source_constant(tmac_source *source, float value, uint32_t coun
 tmac_status tmac_source_permute(tmac_source *source, const float *values, uint32_t count,
                                 uint32_t head, const float **vector);
 
+// The neutral row that a half-split file has at `row`: the inverse of tmac_file_row.
+static inline uint32_t tmac_neutral_row(uint32_t row, uint32_t head)
+{
+    if (head == 0) return row;
+    uint32_t in_head = row % head;
+    return row - in_head + in_head % (head / 2) * 2 + in_head / (head / 2);
+}
+
 // The marks of a bitllama2.c model, whose norms inside the layers divide by the vector's length and have no weights:
 // every weight is the f32 nearest 1/count.
 bool tmac_vector_is_reciprocal(const float *vector, uint32_t count);

@@ -53,17 +53,11 @@ tmac_status tmac_i2s_layout_parse(const char *text, tmac_i2s_layout *layout)
 
 static const struct {
     const char magic[5];
-    const char *format; // NULL: recognised, and not read
-    const char *refusal;
+    const char *format;
 } formats[] = {
-    {"GGUF", "GGUF v3", NULL},
-    {{'T', 'M', '2', 0, 0}, "TM2", NULL},
-    {"24ka", "bitllama2.c", NULL},
-    {"TMAC", NULL,
-     "the first version of TM2 (TMAC), which stores no scales, is not supported: convert the "
-     "original"},
-    {"Q4V1", NULL, "4-bit integer weights (Q4V1) are not supported"},
-    {"Q8V1", NULL, "8-bit integer weights (Q8V1) are not supported"},
+    {"GGUF", "GGUF"},        {{'T', 'M', '2', 0, 0}, "TM2"},
+    {"24ka", "bitllama2.c"}, {"TMAC", "TMAC v1"},
+    {"Q4V1", "Q4V1"},        {"Q8V1", "Q8V1"},
 };
 
 static tmac_status read_model(tmac_source *source, const char *magic,
@@ -74,7 +68,8 @@ static tmac_status read_model(tmac_source *source, const char *magic,
     if (!source->map.data) return tmac_read_huggingface(source, options->base3);
     if (!magic) return tmac_read_llama2c(source);
     if (magic[0] == 'G') return tmac_read_gguf(source, options->i2s_layout);
-    if (magic[0] == 'T') return tmac_read_tm2(source);
+    if (strcmp(magic, "TM2") == 0) return tmac_read_tm2(source);
+    if (magic[0] == 'T' || magic[0] == 'Q') return tmac_read_edge(source);
     return tmac_read_bitllama(source, options->bit_order);
 }
 
@@ -94,7 +89,7 @@ tmac_status tmac_source_open(const char *path, const tmac_open_options *options,
 {
     memset(source, 0, sizeof *source);
     tmac_map map = {0};
-    const char *format = "llama2.c v0", *magic = NULL, *refusal = NULL;
+    const char *format = "llama2.c v0", *magic = NULL;
     struct stat facts;
     bool folder = stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
     if (folder)
@@ -105,13 +100,8 @@ tmac_status tmac_source_open(const char *path, const tmac_open_options *options,
         if (memcmp(map.data, formats[i].magic, 4) != 0) continue;
         magic = formats[i].magic;
         format = formats[i].format;
-        refusal = formats[i].refusal;
     }
     if (map.bytes == 0 && !folder) return tmac_fail(TMAC_BAD_FILE, "%s: is empty", path);
-    if (refusal) {
-        tmac_map_close(&map);
-        return tmac_fail(TMAC_UNSUPPORTED, "%s: %s", path, refusal);
-    }
     tmac_source_begin(source, path, format, &map);
     source->deferring = options && options->defer_checks;
     tmac_status status = read_model(source, magic, options);
