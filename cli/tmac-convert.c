@@ -1,4 +1,5 @@
 // tmac-convert: any model we read -> TM2 or GGUF.
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,22 +8,63 @@
 
 // What to write.
 typedef struct target {
-    const char *format, *type;
+    const char *format, *type, *quantize;
     bool strict;
 } target;
 
 static tmac_status check_target(const target *to)
 {
-    static const char *const formats[] = {"tm2", "gguf"};
+    static const char *const formats[] = {"tm2", "gguf", "tmac"};
     bool known = false, gguf = strcmp(to->format, "gguf") == 0;
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         known = known || strcmp(to->format, formats[i]) == 0;
-    if (!known) return tmac_fail(TMAC_USAGE, "--to %.20s: expected tm2 or gguf", to->format);
+    if (!known) return tmac_fail(TMAC_USAGE, "--to %.20s: expected tm2, gguf or tmac", to->format);
     if (gguf && !to->type)
         return tmac_fail(TMAC_USAGE, "--to gguf needs --type f32, f16, bf16, q8_0, tq1_0, tq2_0 or "
                                      "i2_s");
     if (!gguf && to->type) return tmac_fail(TMAC_USAGE, "--type goes with --to gguf");
-    if (gguf && to->strict) return tmac_fail(TMAC_USAGE, "--strict goes with --to tm2");
+    if (strcmp(to->format, "tmac") == 0 && (!to->quantize || strcmp(to->quantize, "ternary") != 0))
+        return tmac_fail(TMAC_USAGE,
+                         "--to tmac needs --quantize ternary: the format has no scales and rounds "
+                         "the embedding, so that it holds another model");
+    if (to->quantize && strcmp(to->quantize, "ternary") != 0 && strcmp(to->quantize, "q4") != 0 &&
+        strcmp(to->quantize, "q8") != 0)
+        return tmac_fail(TMAC_USAGE, "--quantize %.20s: expected ternary, q4 or q8", to->quantize);
+    if (to->quantize && strcmp(to->quantize, "q8") == 0 && !(gguf && strcmp(to->type, "q8_0") == 0))
+        return tmac_fail(TMAC_USAGE, "--quantize q8 goes with --to gguf --type q8_0: TM2 holds "
+                                     "weights of up to 4 bits, or floats");
+    if (to->strict && strcmp(to->format, "tm2") != 0)
+        return tmac_fail(TMAC_USAGE, "--strict goes with --to tm2");
+    return tmac_ok();
+}
+
+// Rounds what is not ternary, and says what it cost.
+static tmac_status round_weights(tmac_source *source, const target *to)
+{
+    tmac_quantize_report r;
+    if (!to->quantize || strcmp(to->quantize, "q8") == 0) return tmac_ok();
+    bool q4 = strcmp(to->quantize, "q4") == 0;
+    bool tensor = strcmp(to->format, "tmac") == 0 || (to->type && strcmp(to->type, "i2_s") == 0);
+    TMAC_TRY(tmac_quantize(source,
+                           q4       ? TMAC_QUANTIZE_Q4
+                           : tensor ? TMAC_QUANTIZE_TERNARY_TENSOR
+                                    : TMAC_QUANTIZE_TERNARY,
+                           &r));
+    if (r.weights == 0) {
+        fprintf(stderr,
+                "tmac-convert: every projection is of integers already: nothing to round\n");
+        return tmac_ok();
+    }
+    fprintf(stderr,
+            "tmac-convert: rounded %llu weights: mean squared error %.4g (%.1f %% of the mean "
+            "square), %.1f %% zeros, scales %.4g to %.4g, mean %.4g\n",
+            (unsigned long long)r.weights, r.squared_error / (double)r.weights,
+            r.squares > 0 ? 100 * r.squared_error / r.squares : 0.0,
+            100 * (double)r.zeros / (double)r.weights, (double)r.scale_low, (double)r.scale_high,
+            r.scale_sum / (double)r.scales);
+    if (!q4)
+        fprintf(stderr, "tmac-convert: a model that was not trained to be ternary writes garbage "
+                        "after this\n");
     return tmac_ok();
 }
 
@@ -33,9 +75,11 @@ static tmac_status convert(const char *from, const char *path, const tmac_open_o
     char note[TMAC_NOTE_BYTES] = "";
     TMAC_TRY(check_target(to));
     TMAC_TRY(tmac_source_open(from, options, &source));
-    tmac_status status = strcmp(to->format, "gguf") == 0
-                             ? tmac_gguf_write(&source, path, to->type, note)
-                             : tmac_tm2_write(&source, path, to->strict);
+    tmac_status status = round_weights(&source, to);
+    if (status.code == TMAC_OK)
+        status = strcmp(to->format, "gguf") == 0   ? tmac_gguf_write(&source, path, to->type, note)
+                 : strcmp(to->format, "tmac") == 0 ? tmac_tmac1_write(&source, path)
+                                                   : tmac_tm2_write(&source, path, to->strict);
     tmac_source_close(&source);
     if (status.code == TMAC_OK && *note) fprintf(stderr, "tmac-convert: %s\n", note);
     return status;
@@ -55,7 +99,9 @@ int main(int argc, char **argv)
          "the order of the digits of base-3 weights in safetensors"},
         {0, "i2s-layout", TMAC_OPTION_STRING, &i2s_layout, "canonical|neon64|x86x4",
          "how the I2_S weights of a GGUF lie"},
-        {0, "to", TMAC_OPTION_STRING, &to.format, "tm2|gguf", "what to write (default tm2)"},
+        {0, "to", TMAC_OPTION_STRING, &to.format, "tm2|gguf|tmac", "what to write (default tm2)"},
+        {0, "quantize", TMAC_OPTION_STRING, &to.quantize, "ternary|q4|q8",
+         "round weights that are floats: another model, worse than the original"},
         {0, "type", TMAC_OPTION_STRING, &to.type, "TYPE",
          "the projections of a GGUF: f32, f16, bf16, q8_0, tq1_0, tq2_0, i2_s"},
         {0, "strict", TMAC_OPTION_FLAG, &to.strict, NULL,
@@ -66,7 +112,7 @@ int main(int argc, char **argv)
     };
     const tmac_program program = {
         .name = "tmac-convert",
-        .purpose = "convert a model to TM2 or GGUF",
+        .purpose = "convert a model to TM2, GGUF or TMAC v1",
         .operands = "IN OUT",
         .operands_min = 0,
         .operands_max = 2,

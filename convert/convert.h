@@ -67,6 +67,23 @@ enum { TMAC_NOTE_BYTES = 256 };
 tmac_status tmac_gguf_write(const tmac_source *source, const char *path, const char *type,
                             char note[TMAC_NOTE_BYTES]);
 
+// Writes TMAC v1: codes without scales, the embedding rounded to ternary. Another model than the source.
+tmac_status tmac_tmac1_write(const tmac_source *source, const char *path);
+
+// Rounds the float projections of an open source, which then belongs to one thread (convert/quantize.c has the rules).
+typedef enum tmac_quantization {
+    TMAC_QUANTIZE_TERNARY,        // a scale for each row: TM2's rule
+    TMAC_QUANTIZE_TERNARY_TENSOR, // a scale for the tensor: TMAC v1's threshold
+    TMAC_QUANTIZE_Q4,             // groups of 32
+} tmac_quantization;
+typedef struct tmac_quantize_report {
+    uint64_t weights, zeros, scales;
+    double squared_error, squares, scale_sum; // sums
+    float scale_low, scale_high;              // magnitudes
+} tmac_quantize_report;
+tmac_status tmac_quantize(tmac_source *source, tmac_quantization kind,
+                          tmac_quantize_report *report);
+
 // Reads a TM2 whole and compares every tensor with the SHA-256 that its extension recorded for it.
 tmac_status tmac_tm2_verify(const char *path);
 
