@@ -69,7 +69,7 @@ printf '\377' | dd of="$work/bad.tm2" bs=1 seek=$((bytes / 3)) conv=notrunc 2>/d
 refuse "verification finds damage" 1 "damaged" "$bin/tmac-convert" --verify "$work/bad.tm2"
 
 if [ -f "$TMAC_DATA/bitllama-3M-msb.bin" ]; then
-    for name in hf-bitllama-3M bitllama-3M-f32.gguf bitllama-3M-tq2_0.gguf bitllama-3M-i2_s.gguf bitllama-3M-lsb.bin bitllama-3M-msb.bin; do
+    for name in bitllama-3M-f32.gguf bitllama-3M-tq2_0.gguf bitllama-3M-i2_s.gguf bitllama-3M-lsb.bin bitllama-3M-msb.bin hf-bitllama-3M; do
         convert --strict "$TMAC_DATA/$name" "$work/$name.strict" || fail "strict $name" "$(cat "$work/err")"
         check "strict $name is the same file" "$(sha256sum <"$work/$name.strict")" "$(sha256sum <"$work/bitllama-3M-f32.gguf.strict")"
         convert "$TMAC_DATA/$name" "$out" && convert --verify "$out" && pass "$name verifies" || fail "$name verifies" "$(cat "$work/err")"

@@ -59,7 +59,8 @@ refuse "unknown rounding" 2 "expected ternary, q4 or q8" "$bin/tmac-convert" "$m
 refuse "eight bits in TM2" 2 "--quantize q8 goes with" "$bin/tmac-convert" "$model" "$work/out" --quantize q8
 refuse "unknown base-3 order" 2 "expected rows or flat" "$bin/tmac-convert" "$model" "$work/out" --base3 up
 refuse "unknown I2_S layout" 2 "expected canonical or neon64" "$bin/tmac-convert" "$model" "$work/out" --i2s-layout amd
-refuse "I2_S of a shape it cannot hold" 1 "do not fill whole blocks" "$bin/tmac-convert" "$model" "$work/out" --to gguf --type i2_s
+"$bin/tmac-synth" --shape dim=24,hidden=20,layers=1,heads=2,vocab=300 "$work/odd.tm2"
+refuse "I2_S of a shape it cannot hold" 1 "do not fill whole blocks" "$bin/tmac-convert" "$work/odd.tm2" "$work/out" --to gguf --type i2_s
 
 if [ -f "$TMAC_DATA/stories260K.bin" ]; then
     chain bitllama-3M "$TMAC_DATA/bitllama-3M-msb.bin" -z "$TMAC_DATA/tok512.bin" -t 0 -n 30
