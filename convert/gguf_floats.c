@@ -64,8 +64,8 @@ static void q6_k(const uint8_t *from, float *to)
             for (int l = 0; l < 32; l++) {
                 int four = low[l + 32 * (quarter % 2)] >> 4 * (quarter / 2) & 15;
                 int q = (four | (high[l] >> 2 * quarter & 3) << 4) - 32;
-                int scale = (int8_t)scales[2 * quarter + l / 16];
-                to[128 * half + 32 * quarter + l] = d * (float)scale * (float)q;
+                float scale = (float)(int8_t)scales[2 * quarter + l / 16];
+                to[128 * half + 32 * quarter + l] = d * scale * (float)q;
             }
     }
 }

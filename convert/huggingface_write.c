@@ -36,12 +36,13 @@ static bool is_bf16(const float *values, size_t count)
 static void describe(writer *w, const char *name, const char *type, uint64_t rows, uint64_t columns,
                      uint64_t bytes)
 {
+    uint64_t end = w->offset + bytes;
     json_t *shape = columns ? json_pack("[I,I]", (json_int_t)rows, (json_int_t)columns)
                             : json_pack("[I]", (json_int_t)rows);
     json_t *entry = json_pack("{s:s,s:o,s:[I,I]}", "dtype", type, "shape", shape, "data_offsets",
-                              (json_int_t)w->offset, (json_int_t)(w->offset + bytes));
+                              (json_int_t)w->offset, (json_int_t)end);
     if (!entry || json_object_set_new(w->header, name, entry) != 0) w->status = tmac_no_memory();
-    w->offset += bytes;
+    w->offset = end;
 }
 
 static void write_bf16(writer *w, const float *values, size_t count)
