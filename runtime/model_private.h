@@ -114,7 +114,7 @@ struct tmac_model {
     float *logits; // vocab
     size_t prepared_room;
     tmac_scratch *scratch; // one per worker
-    float *low_rank; // [batch_capacity][widest rank]: runtime/extras.c; NULL: no corrections
+    float *low_rank;       // [batch_capacity][widest rank]: runtime/extras.c; NULL: no corrections
 
     tmac_profile profile;
 };

@@ -1,5 +1,5 @@
-#include "runtime/extras.h"
 #include "runtime/source.h"
+#include "runtime/extras.h"
 
 #include <math.h>
 #include <string.h>

@@ -88,8 +88,8 @@ enum { TMAC_SOURCE_PARTS = 7 }; // query, key, value, output, gate, up, down
 
 // What only some architectures have; all zero: nothing (runtime/extras.h).
 typedef struct tmac_source_extras {
-    const float *bias[3];                 // of query, key, value, as many as rows; NULL: none
-    const float *query_norm, *key_norm;   // [head_dim], of every head before its rotation; NULL: none
+    const float *bias[3];               // of query, key, value, as many as rows; NULL: none
+    const float *query_norm, *key_norm; // [head_dim], of every head before its rotation; NULL: none
     tmac_low_rank low[TMAC_SOURCE_PARTS]; // by projection
 } tmac_source_extras;
 
@@ -167,7 +167,7 @@ typedef struct tmac_source {
     // A model folder has several instead, which the reader's close unmaps.
     tmac_map *shards;
     uint32_t shard_count;
-    void *owned;  // whatever the reader allocated; freed by close
+    void *owned; // whatever the reader allocated; freed by close
     void (*close)(struct tmac_source *source);
 } tmac_source;
 
