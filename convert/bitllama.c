@@ -92,14 +92,12 @@ static void expected_bytes(const tmac_source *source, uint64_t *ternary, uint64_
     }
 }
 
-static tmac_status check_size(const tmac_source *source)
+static tmac_status check_size(const tmac_source *source, bool *floats)
 {
     uint64_t ternary, floating;
     expected_bytes(source, &ternary, &floating);
-    if (source->map.bytes == floating)
-        return tmac_fail(
-            TMAC_UNSUPPORTED,
-            "a llama2.c v1 float model, which is not supported yet: export it as version 0");
+    *floats = source->map.bytes == floating;
+    if (*floats) return tmac_ok();
     if (source->map.bytes != ternary)
         return tmac_fail(
             TMAC_BAD_FILE,
@@ -141,15 +139,18 @@ tmac_status tmac_read_bitllama(tmac_source *source, tmac_bit_order order)
                          "the header ends at byte 256 but the file has %zu: truncated download?",
                          source->map.bytes);
     uint32_t version = tmac_load_u32(data + 4);
-    if (version != 1)
-        return tmac_fail(TMAC_UNSUPPORTED, "llama2.c format version %u%s is not supported", version,
-                         version == 2 ? " (int8 weights)" : "");
+    if (version != 1 && version != 2)
+        return tmac_fail(TMAC_UNSUPPORTED,
+                         "llama2.c format version %u is not supported, 1 and 2 are", version);
     if (data[SHARED_AT] > 1)
         return tmac_fail(TMAC_BAD_FILE, "byte 36 (shared head) is %u, expected 0 or 1",
                          data[SHARED_AT]);
     TMAC_TRY(tmac_read_llama2c_header(source, data + FIELDS_AT));
     source->tied_head = data[SHARED_AT] == 1;
-    TMAC_TRY(check_size(source));
+    if (version == 2) return tmac_read_llama2c_later(source, 2);
+    bool floats;
+    TMAC_TRY(check_size(source, &floats));
+    if (floats) return tmac_read_llama2c_later(source, 1);
     TMAC_TRY(settle_order(&source->map, &order));
 
     snprintf(source->architecture, sizeof source->architecture, "bitnet");

@@ -1,6 +1,6 @@
-// GGUF v3, little-endian:
+// GGUF v2 and v3, little-endian (they differ in big-endian files alone):
 //
-//   0  "GGUF"   4  u32 version 3   8  u64 tensor count   16  u64 value count
+//   0  "GGUF"   4  u32 version     8  u64 tensor count   16  u64 value count
 //   values   name; u32 kind; then a number, a bool (1 byte), a string, or an array: u32 element kind, u64 count, elements
 //   tensors  name; u32 dimensions (at most 4); u64 extents, fastest first; u32 type; u64 offset into the data
 //   data     from the next multiple of general.alignment (32 where unsaid); so is every offset
@@ -29,33 +29,44 @@ static const uint8_t kind_bytes[TMAC_GGUF_KINDS] = {
     [TMAC_GGUF_U64] = 8, [TMAC_GGUF_I64] = 8, [TMAC_GGUF_F64] = 8,
 };
 
-// block 0: a type that we know by name alone.
+static const char unstored[] =
+    "its packing follows a kernel_config.ini of the program that wrote it, which the file does not "
+    "hold: convert the model's original instead";
+
+// block 0: a type that we know by name alone, and why it is not read where there is more to say.
 static const struct {
     uint32_t type;
     const char *name;
     uint32_t block, bytes;
+    uint32_t row_bytes; // in front of every row
+    const char *refusal;
 } types[] = {
-    {TMAC_GGUF_TYPE_F32, "F32", 1, 4},
-    {TMAC_GGUF_TYPE_F16, "F16", 1, 2},
-    {TMAC_GGUF_TYPE_BF16, "BF16", 1, 2},
-    {TMAC_GGUF_TYPE_TQ2_0, "TQ2_0", TMAC_TQ2_BLOCK, TMAC_TQ2_BYTES},
-    {TMAC_GGUF_TYPE_I2_S, "I2_S", TMAC_I2S_BLOCK, TMAC_I2S_BYTES},
-    {2, "Q4_0", 0, 0},
-    {3, "Q4_1", 0, 0},
-    {6, "Q5_0", 0, 0},
-    {7, "Q5_1", 0, 0},
-    {8, "Q8_0", 0, 0},
-    {10, "Q2_K", 0, 0},
-    {11, "Q3_K", 0, 0},
-    {12, "Q4_K", 0, 0},
-    {13, "Q5_K", 0, 0},
-    {14, "Q6_K", 0, 0},
-    {34, "TQ1_0", 0, 0},
-    {38, "TL1", 0, 0},
-    {39, "TL2 or MXFP4", 0, 0},
-    {42, "Q2_0", 0, 0},
-    {134, "IQ1_BN", 0, 0},
-    {135, "IQ2_BN", 0, 0},
+    {TMAC_GGUF_TYPE_F32, "F32", 1, 4, 0, NULL},
+    {TMAC_GGUF_TYPE_F16, "F16", 1, 2, 0, NULL},
+    {TMAC_GGUF_TYPE_BF16, "BF16", 1, 2, 0, NULL},
+    {TMAC_GGUF_TYPE_Q4_0, "Q4_0", 32, 18, 0, NULL},
+    {TMAC_GGUF_TYPE_Q8_0, "Q8_0", 32, 34, 0, NULL},
+    {TMAC_GGUF_TYPE_Q4_K, "Q4_K", 256, 144, 0, NULL},
+    {TMAC_GGUF_TYPE_Q6_K, "Q6_K", 256, 210, 0, NULL},
+    {TMAC_GGUF_TYPE_TQ1_0, "TQ1_0", 256, 54, 0, NULL},
+    {TMAC_GGUF_TYPE_TQ2_0, "TQ2_0", TMAC_TQ2_BLOCK, TMAC_TQ2_BYTES, 0, NULL},
+    {TMAC_GGUF_TYPE_I2_S, "I2_S", TMAC_I2S_BLOCK, TMAC_I2S_BYTES, 0, NULL},
+    {TMAC_GGUF_TYPE_Q2_0, "Q2_0", 64, 18, 0, NULL},
+    {TMAC_GGUF_TYPE_PQ2_0, "PQ2_0", 128, 34, 0, NULL},
+    {TMAC_GGUF_TYPE_IQ1_BN, "IQ1_BN", 64, 13, 2, NULL},
+    {TMAC_GGUF_TYPE_IQ2_BN, "IQ2_BN", 64, 16, 4, NULL},
+    {TMAC_GGUF_TYPE_IQ2_BN_R4, "IQ2_BN_R4", 64, 16, 4, NULL},
+    {3, "Q4_1", 0, 0, 0, NULL},
+    {6, "Q5_0", 0, 0, 0, NULL},
+    {7, "Q5_1", 0, 0, 0, NULL},
+    {10, "Q2_K", 0, 0, 0, NULL},
+    {11, "Q3_K", 0, 0, 0, NULL},
+    {13, "Q5_K", 0, 0, 0, NULL},
+    {38, "TL1", 0, 0, 0, unstored},
+    {39, "TL2", 0, 0, 0, unstored},
+    {143, "PTQ1_0", 0, 0, 0,
+     "models of this type expect their activations to be put through a Hadamard transform, which "
+     "the file does not describe"},
 };
 
 const char *tmac_gguf_type_name(uint32_t type)
@@ -161,29 +172,98 @@ static tmac_status read_tensor(cursor *c, uint64_t index, tmac_gguf_tensor *tens
     return c->failed ? truncated("the description of tensor", index, c) : tmac_ok();
 }
 
-static tmac_status tensor_bytes(const tmac_gguf_tensor *tensor, size_t *bytes)
+static size_t find_type(uint32_t type)
+{
+    size_t kind = 0;
+    while (kind < sizeof types / sizeof *types && types[kind].type != type)
+        kind++;
+    return kind;
+}
+
+// Bytes up to the next tensor, or the end of the file.
+static uint64_t span_of(const tmac_gguf *gguf, const uint64_t *offsets, size_t index,
+                        uint64_t data_bytes)
+{
+    uint64_t next = data_bytes;
+    for (size_t i = 0; i < gguf->tensor_count; i++)
+        if (offsets[i] > offsets[index] && offsets[i] < next) next = offsets[i];
+    return next > offsets[index] ? next - offsets[index] : 0;
+}
+
+static tmac_status refuse_type(const tmac_gguf_tensor *tensor, uint64_t span)
+{
+    size_t kind = find_type(tensor->type);
+    int width = (int)tensor->name.bytes;
+    uint64_t weights = 0;
+    for (uint32_t d = 0; d < TMAC_GGUF_DIMENSIONS; d++) {
+        weights = d ? weights * (tensor->extent[d] & 0xffffffff) : tensor->extent[0] & 0xffffffff;
+        weights &= 0xffffffffffff;
+    }
+    uint64_t mxfp4 = weights / 32 * 17;
+    if (tensor->type == 39 && weights % 32 == 0 && span >= mxfp4 && span - mxfp4 < 64)
+        return tmac_fail(TMAC_UNSUPPORTED,
+                         "tensor %.*s has type 39, by its size MXFP4 (4-bit floats; bitnet.cpp's "
+                         "TL2 has the same number), which is not supported",
+                         width, tensor->name.data);
+    if (kind < sizeof types / sizeof *types && types[kind].refusal)
+        return tmac_fail(TMAC_UNSUPPORTED, "tensor %.*s has type %s, which is not read: %s", width,
+                         tensor->name.data, types[kind].name, types[kind].refusal);
+    return tmac_fail(TMAC_UNSUPPORTED,
+                     "tensor %.*s has type %u (%s), which is not supported; F32, F16, BF16, Q4_0, "
+                     "Q8_0, Q4_K, Q6_K, TQ1_0, TQ2_0, I2_S, IQ1_BN, IQ2_BN, IQ2_BN_R4, Q2_0 and "
+                     "PQ2_0 are",
+                     width, tensor->name.data, tensor->type, tmac_gguf_type_name(tensor->type));
+}
+
+static tmac_status tensor_bytes(const tmac_gguf_tensor *tensor, uint64_t span, size_t *bytes)
 {
     int width = (int)tensor->name.bytes;
     const char *name = tensor->name.data;
-    size_t kind = 0, count = 1;
-    while (kind < sizeof types / sizeof *types && types[kind].type != tensor->type)
-        kind++;
+    size_t kind = find_type(tensor->type), count = 1;
     if (kind == sizeof types / sizeof *types || types[kind].block == 0)
-        return tmac_fail(TMAC_UNSUPPORTED,
-                         "tensor %.*s has type %u (%s), which is not supported; F32, F16, BF16, "
-                         "TQ2_0 and I2_S are",
-                         width, name, tensor->type, tmac_gguf_type_name(tensor->type));
+        return refuse_type(tensor, span);
     for (uint32_t d = 0; d < TMAC_GGUF_DIMENSIONS; d++)
         if (tensor->extent[d] == 0 || !tmac_size_multiply(count, tensor->extent[d], &count) ||
             count > (size_t)1 << 48)
             return tmac_fail(TMAC_BAD_FILE, "tensor %.*s has an absurd shape", width, name);
-    size_t unit = tensor->type == TMAC_GGUF_TYPE_TQ2_0 ? tensor->extent[0] : count;
+    size_t unit = tensor->type == TMAC_GGUF_TYPE_I2_S ? count : tensor->extent[0];
     if (unit % types[kind].block != 0)
         return tmac_fail(TMAC_UNSUPPORTED,
                          "tensor %.*s: %zu weights do not fill whole %s blocks of %u", width, name,
                          unit, types[kind].name, types[kind].block);
     *bytes = count / types[kind].block * types[kind].bytes +
+             count / tensor->extent[0] * types[kind].row_bytes +
              (tensor->type == TMAC_GGUF_TYPE_I2_S ? I2_S_TAIL : 0);
+    return tmac_ok();
+}
+
+// Q2_0 was first published with groups of 128 and is now of 64, under one number: the spaces between the tensors tell.
+static tmac_status settle_q2_0(tmac_gguf *gguf, const uint64_t *offsets, uint64_t data_bytes,
+                               size_t alignment)
+{
+    bool fits[2] = {true, true}, any = false;
+    for (size_t i = 0; i < gguf->tensor_count; i++) {
+        tmac_gguf_tensor candidate = gguf->tensors[i];
+        if (candidate.type != TMAC_GGUF_TYPE_Q2_0) continue;
+        any = true;
+        uint64_t span = span_of(gguf, offsets, i, data_bytes);
+        for (int k = 0; k < 2; k++) {
+            size_t bytes = 0;
+            candidate.type = k ? TMAC_GGUF_TYPE_PQ2_0 : TMAC_GGUF_TYPE_Q2_0;
+            if (tensor_bytes(&candidate, span, &bytes).code != TMAC_OK || bytes > span ||
+                tmac_round_up(bytes, alignment) < span)
+                fits[k] = false;
+        }
+    }
+    if (!any) return tmac_ok();
+    if (fits[0] == fits[1])
+        return tmac_fail(TMAC_UNSUPPORTED,
+                         "its Q2_0 tensors fit %s of the two forms this number stands for (groups "
+                         "of 64 and of 128): refused rather than guessed",
+                         fits[0] ? "both" : "neither");
+    for (size_t i = 0; i < gguf->tensor_count && fits[1]; i++)
+        if (gguf->tensors[i].type == TMAC_GGUF_TYPE_Q2_0)
+            gguf->tensors[i].type = TMAC_GGUF_TYPE_PQ2_0;
     return tmac_ok();
 }
 
@@ -242,10 +322,13 @@ static tmac_status place(const tmac_map *map, tmac_gguf *gguf, const uint64_t *o
     size_t alignment, start, last = at;
     TMAC_TRY(alignment_of(gguf, &alignment));
     start = tmac_round_up(at, alignment);
+    uint64_t data_bytes = map->bytes > start ? map->bytes - start : 0;
+    TMAC_TRY(settle_q2_0(gguf, offsets, data_bytes, alignment));
     for (size_t i = 0; i < gguf->tensor_count; i++) {
         tmac_gguf_tensor *tensor = &gguf->tensors[i];
         size_t bytes = 0, begin, end;
-        TMAC_TRY(tensor_bytes(tensor, &bytes));
+        TMAC_TRY(tensor_bytes(
+            tensor, tensor->type == 39 ? span_of(gguf, offsets, i, data_bytes) : 0, &bytes));
         if (offsets[i] % alignment != 0)
             return tmac_fail(TMAC_BAD_FILE,
                              "tensor %.*s starts at offset %llu, which is no multiple of %zu",
@@ -302,9 +385,10 @@ tmac_status tmac_gguf_open(const tmac_map *map, tmac_gguf *gguf)
     if (map->bytes < HEADER_BYTES || memcmp(map->data, "GGUF", 4) != 0)
         return tmac_fail(TMAC_BAD_FILE, "no GGUF file, or one of only %zu bytes", map->bytes);
     uint32_t version = tmac_load_u32(map->data + 4);
-    if (version != 3)
-        return tmac_fail(TMAC_UNSUPPORTED, "GGUF version %u is not supported, version 3 is%s",
-                         version, version == 0x03000000u ? ": the file is big-endian" : "");
+    if (version != 3 && version != 2)
+        return tmac_fail(
+            TMAC_UNSUPPORTED, "GGUF version %u is not supported, versions 2 and 3 are%s", version,
+            version == 0x03000000u || version == 0x02000000u ? ": the file is big-endian" : "");
     tmac_status status = parse(map, gguf);
     if (status.code != TMAC_OK) tmac_gguf_close(gguf);
     return status;

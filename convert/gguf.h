@@ -43,9 +43,19 @@ typedef struct tmac_gguf_value {
 typedef enum tmac_gguf_type { // those we read
     TMAC_GGUF_TYPE_F32 = 0,
     TMAC_GGUF_TYPE_F16 = 1,
+    TMAC_GGUF_TYPE_Q4_0 = 2,
+    TMAC_GGUF_TYPE_Q8_0 = 8,
+    TMAC_GGUF_TYPE_Q4_K = 12,
+    TMAC_GGUF_TYPE_Q6_K = 14,
     TMAC_GGUF_TYPE_BF16 = 30,
+    TMAC_GGUF_TYPE_TQ1_0 = 34,
     TMAC_GGUF_TYPE_TQ2_0 = 35,
     TMAC_GGUF_TYPE_I2_S = 36,
+    TMAC_GGUF_TYPE_Q2_0 = 42, // groups of 64; those of 128 are made PQ2_0 when the file is opened
+    TMAC_GGUF_TYPE_IQ1_BN = 134,
+    TMAC_GGUF_TYPE_IQ2_BN = 135,
+    TMAC_GGUF_TYPE_PQ2_0 = 142,
+    TMAC_GGUF_TYPE_IQ2_BN_R4 = 335,
 } tmac_gguf_type;
 
 typedef struct tmac_gguf_tensor {
@@ -79,6 +89,9 @@ tmac_status tmac_gguf_float(const tmac_gguf *gguf, const char *name, bool requir
 // false where the value is absent or no string.
 bool tmac_gguf_string(const tmac_gguf *gguf, const char *name, tmac_gguf_text *text);
 bool tmac_gguf_text_is(tmac_gguf_text text, const char *expected);
+
+// "f32", "tq2_0", ...: those that are written. TMAC_USAGE with the list for others.
+tmac_status tmac_gguf_type_parse(const char *text, uint32_t *type);
 
 const char *tmac_gguf_type_name(uint32_t type); // "Q4_K", "type 99"'s is "unknown"
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/memory.h"
 #include "convert/bytes.h"
@@ -22,6 +23,11 @@ tmac_status tmac_no_memory(void)
 
 static void close_owned(tmac_source *source)
 {
+    for (uint32_t i = 0; i < source->shard_count; i++)
+        tmac_map_close(&source->shards[i]);
+    free(source->shards);
+    source->shards = NULL;
+    source->shard_count = 0;
     for (block *b = source->owned; b;) {
         block *next = b->next;
         free(b);
@@ -56,6 +62,18 @@ void *tmac_source_take(tmac_source *source, size_t bytes)
     b->next = source->owned;
     source->owned = b;
     return (char *)memory + BLOCK_HEADER;
+}
+
+static void drop(const tmac_map *map)
+{
+    if (map->data) madvise((void *)(uintptr_t)map->data, map->bytes, MADV_DONTNEED);
+}
+
+void tmac_source_drop(const tmac_source *source)
+{
+    drop(&source->map);
+    for (uint32_t i = 0; i < source->shard_count; i++)
+        drop(&source->shards[i]);
 }
 
 tmac_status tmac_source_take_layers(tmac_source *source)
@@ -180,6 +198,17 @@ tmac_status tmac_source_constant(tmac_source *source, float value, uint32_t coun
     if (!copy) return tmac_no_memory();
     for (uint32_t i = 0; i < count; i++)
         copy[i] = value;
+    *vector = copy;
+    return tmac_ok();
+}
+
+tmac_status tmac_source_permute(tmac_source *source, const float *values, uint32_t count,
+                                uint32_t head, const float **vector)
+{
+    float *copy = tmac_source_take(source, count * sizeof *copy);
+    if (!copy) return tmac_no_memory();
+    for (uint32_t i = 0; i < count; i++)
+        copy[i] = values[tmac_file_row(i, head)];
     *vector = copy;
     return tmac_ok();
 }

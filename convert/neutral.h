@@ -14,6 +14,10 @@ void tmac_source_begin(tmac_source *source, const char *path, const char *format
 // Zeroed memory, 64-byte aligned, freed by tmac_source_close. NULL when there is none left.
 void *tmac_source_take(tmac_source *source, size_t bytes);
 
+// Gives the file's pages back to the operating system, which brings them in again when they are read: who works through
+// a file larger than memory calls it between matrices.
+void tmac_source_drop(const tmac_source *source);
+
 // Takes source->layers once the dimensions have been checked.
 tmac_status tmac_source_take_layers(tmac_source *source);
 
@@ -44,6 +48,9 @@ void tmac_layer_part_size(const tmac_source *source, tmac_part_of_layer part, ui
 void tmac_matrix_float(tmac_matrix *matrix, tmac_number number, const void *data,
                        uint32_t half_split_head);
 
+// Turns a float matrix at `data` into a ternary one: codes round(w / m) held to -1..1, m = mean |w|, at least 1e-5.
+tmac_status tmac_matrix_ternarize(tmac_source *source, tmac_matrix *matrix);
+
 // Copies a float matrix that cannot be used in place into owned f32 memory, where it can.
 tmac_status tmac_matrix_settle(tmac_source *source, tmac_matrix *matrix);
 
@@ -66,6 +73,18 @@ tmac_status tmac_source_vector(tmac_source *source, tmac_number number, const vo
 // An owned vector of one value.
 tmac_status tmac_source_constant(tmac_source *source, float value, uint32_t count,
                                  const float **vector);
+
+// An owned copy in neutral order of a vector in half-split order, `head` numbers a head.
+tmac_status tmac_source_permute(tmac_source *source, const float *values, uint32_t count,
+                                uint32_t head, const float **vector);
+
+// The neutral row that a half-split file has at `row`: the inverse of tmac_file_row.
+static inline uint32_t tmac_neutral_row(uint32_t row, uint32_t head)
+{
+    if (head == 0) return row;
+    uint32_t in_head = row % head;
+    return row - in_head + in_head % (head / 2) * 2 + in_head / (head / 2);
+}
 
 // The marks of a bitllama2.c model, whose norms inside the layers divide by the vector's length and have no weights:
 // every weight is the f32 nearest 1/count.

@@ -113,7 +113,12 @@ tmac_status tmac_matrix_recognise(tmac_source *source, tmac_matrix *matrix)
     tmac_status status = scales && row ? tmac_ok() : tmac_no_memory();
     if (status.code == TMAC_OK && scan(matrix, row, scales)) {
         status = tmac_matrix_group_scales(source, matrix, scales, RECOGNISED_GROUP);
-        if (status.code == TMAC_OK) tmac_ternary_signs(matrix);
+        if (status.code == TMAC_OK && matrix->read_codes) { // a reader's own
+            matrix->number = TMAC_TERNARY;
+            matrix->read_float = NULL;
+        } else if (status.code == TMAC_OK) {
+            tmac_ternary_signs(matrix);
+        }
     }
     free(scales);
     free(row);

@@ -17,6 +17,8 @@
 #include "convert/convert.h"
 #include "convert/neutral.h"
 #include "convert/readers.h"
+#include "convert/synth_extras.h"
+#include "convert/writers.h"
 #include "runtime/half.h"
 
 // ---------------------------------------------------------------------------------------------------------- shapes
@@ -26,22 +28,24 @@ static const struct {
     tmac_synth_shape shape;
 } shapes[] = {
     //                   dim   hidden layers heads kv   vocab  context bitnet bf16   tied   RoPE base, weights, group
-    {"tiny-bitnet", {64, 172, 2, 4, 2, 300, 128, true, false, true, 10000, TMAC_TERNARY, 0}},
-    {"tiny-llama", {48, 100, 3, 6, 3, 300, 96, false, false, false, 10000, TMAC_TERNARY, 0}},
-    {"stories15m", {288, 768, 6, 6, 6, 32000, 256, false, false, true, 10000, TMAC_TERNARY, 0}},
+    {"tiny-bitnet", {64, 172, 2, 4, 2, 300, 128, true, false, true, 10000, TMAC_TERNARY, 0, {0}}},
+    {"tiny-llama", {48, 100, 3, 6, 3, 300, 96, false, false, false, 10000, TMAC_TERNARY, 0, {0}}},
+    {"stories15m",
+     {288, 768, 6, 6, 6, 32000, 256, false, false, true, 10000, TMAC_TERNARY, 0, {0}}},
     {"stories110m",
-     {768, 2048, 12, 12, 12, 32000, 1024, false, false, true, 10000, TMAC_TERNARY, 0}},
+     {768, 2048, 12, 12, 12, 32000, 1024, false, false, true, 10000, TMAC_TERNARY, 0, {0}}},
     {"bitnet-700m",
-     {1536, 4096, 24, 16, 16, 32002, 2048, true, true, true, 10000, TMAC_TERNARY, 0}},
-    {"bitnet-3b", {3200, 8640, 26, 32, 32, 32002, 2048, true, true, true, 10000, TMAC_TERNARY, 0}},
+     {1536, 4096, 24, 16, 16, 32002, 2048, true, true, true, 10000, TMAC_TERNARY, 0, {0}}},
+    {"bitnet-3b",
+     {3200, 8640, 26, 32, 32, 32002, 2048, true, true, true, 10000, TMAC_TERNARY, 0, {0}}},
     {"bitnet-2b-4t",
-     {2560, 6912, 30, 20, 5, 128256, 4096, true, true, true, 500000, TMAC_TERNARY, 0}},
+     {2560, 6912, 30, 20, 5, 128256, 4096, true, true, true, 500000, TMAC_TERNARY, 0, {0}}},
     {"falcon3-1b",
-     {2048, 8192, 18, 8, 4, 131072, 4096, false, true, false, 1000042, TMAC_TERNARY, 0}},
+     {2048, 8192, 18, 8, 4, 131072, 4096, false, true, false, 1000042, TMAC_TERNARY, 0, {0}}},
     {"falcon3-3b",
-     {3072, 9216, 22, 12, 4, 131072, 8192, false, true, false, 1000042, TMAC_TERNARY, 0}},
+     {3072, 9216, 22, 12, 4, 131072, 8192, false, true, false, 1000042, TMAC_TERNARY, 0, {0}}},
     {"llama3-8b",
-     {4096, 14336, 32, 32, 8, 128256, 8192, false, true, false, 500000, TMAC_TERNARY, 0}},
+     {4096, 14336, 32, 32, 8, 128256, 8192, false, true, false, 500000, TMAC_TERNARY, 0, {0}}},
 };
 
 static tmac_status unknown_shape(const char *text)
@@ -56,7 +60,8 @@ static tmac_status unknown_shape(const char *text)
         "shape %s is not known; known are %s (a name may be followed by ,NAME=VALUE,..), or "
         "dim=..,hidden=..,layers=..,heads=..[,kv_heads=..,vocab=..,context=..,bitnet=0|1,bf16=0|1,"
         "tied=0|1,theta=..,"
-        "weights=t|q1|q2|q3|q4,group=..]",
+        "weights=t|q1|q2|q3|q4,group=..,bias=0|1,head_norms=0|1,rank=..,head_dim=..,"
+        "rope=plain|linear|llama3|yarn]",
         text, names);
 }
 
@@ -73,10 +78,24 @@ static bool parse_weights(const char *field, tmac_synth_shape *shape)
     return false;
 }
 
+// rope=plain, ...: false when the field is something else.
+static bool parse_rope(const char *field, tmac_synth_shape *shape)
+{
+    static const char *const names[] = {"rope=plain", "rope=linear", "rope=llama3", "rope=yarn"};
+    for (uint32_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(field, names[i]) != 0) continue;
+        shape->extras.rope = i;
+        return true;
+    }
+    return false;
+}
+
 static tmac_status parse_field(char *field, tmac_synth_shape *shape)
 {
-    if (parse_weights(field, shape)) return tmac_ok();
-    uint32_t flags[3] = {shape->bitnet, shape->bf16_head, shape->tied}, theta = 0;
+    if (parse_weights(field, shape) || parse_rope(field, shape)) return tmac_ok();
+    uint32_t flags[] = {shape->bitnet, shape->bf16_head, shape->tied, shape->extras.bias,
+                        shape->extras.head_norms},
+             theta = 0;
     const struct {
         const char *name;
         uint32_t *value, bound;
@@ -93,6 +112,10 @@ static tmac_status parse_field(char *field, tmac_synth_shape *shape)
         {"tied", &flags[2], 1},
         {"theta", &theta, 1u << 30},
         {"group", &shape->group, INT32_MAX},
+        {"bias", &flags[3], 1},
+        {"head_norms", &flags[4], 1},
+        {"rank", &shape->extras.rank, INT32_MAX},
+        {"head_dim", &shape->extras.head_dim, INT32_MAX},
     };
     char *equals = strchr(field, '=');
     for (size_t i = 0; equals && i < sizeof fields / sizeof *fields; i++) {
@@ -106,6 +129,8 @@ static tmac_status parse_field(char *field, tmac_synth_shape *shape)
         shape->bitnet = flags[0] != 0;
         shape->bf16_head = flags[1] != 0;
         shape->tied = flags[2] != 0;
+        shape->extras.bias = flags[3] != 0;
+        shape->extras.head_norms = flags[4] != 0;
         if (theta != 0) shape->rope_theta = (float)theta;
         return tmac_ok();
     }
@@ -332,9 +357,9 @@ static tmac_status make_layer(tmac_source *source, const generator *g,
         TMAC_TRY(make_scales(source, shape->group, matrix));
     }
     layer->attention_norm = layer->ffn_norm = narrow;
-    layer->attention_sub_norm = shape->bitnet ? narrow : NULL;
+    layer->attention_sub_norm = shape->bitnet ? wide : NULL;
     layer->ffn_sub_norm = shape->bitnet ? wide : NULL;
-    return tmac_ok();
+    return tmac_synth_extras_make(source, index, &shape->extras, g->seed);
 }
 
 static tmac_status make_model(const tmac_synth_shape *shape, uint64_t seed, tmac_source *source)
@@ -349,30 +374,50 @@ static tmac_status make_model(const tmac_synth_shape *shape, uint64_t seed, tmac
     if (shape->heads == 0 || shape->dim % shape->heads != 0)
         return tmac_fail(TMAC_USAGE, "dim %u is not a multiple of heads %u", shape->dim,
                          shape->heads);
-    source->head_dim = source->rope_dims = shape->dim / shape->heads;
+    source->head_dim = source->rope_dims =
+        shape->extras.head_dim ? shape->extras.head_dim : shape->dim / shape->heads;
     source->rope_theta = shape->rope_theta;
     source->tied_head = shape->tied;
     source->activation = shape->bitnet ? TMAC_RELU2 : TMAC_SILU;
     snprintf(source->architecture, sizeof source->architecture, "%s",
-             shape->bitnet ? "bitnet" : "llama");
+             shape->bitnet              ? "bitnet"
+             : shape->extras.head_norms ? "qwen3"
+             : shape->extras.bias       ? "qwen2"
+                                        : "llama");
     TMAC_TRY(tmac_source_check_dimensions(source));
     TMAC_TRY(tmac_source_take_layers(source));
 
-    const float *narrow, *wide;
+    const float *narrow, *wide; // of ones
+    uint32_t queries = source->heads * source->head_dim;
     const generator *g = make_generator(source, seed);
     if (!g) return tmac_no_memory();
     TMAC_TRY(tmac_source_constant(source, 1.0f, shape->dim, &narrow));
-    TMAC_TRY(tmac_source_constant(source, 1.0f, shape->hidden, &wide));
+    TMAC_TRY(tmac_source_constant(source, 1.0f, queries > shape->hidden ? queries : shape->hidden,
+                                  &wide));
     make_table(source, g, "token_embd", 0, shape->bf16_head, &source->embedding);
     source->head = source->embedding;
     if (!shape->tied) make_table(source, g, "output", 1, shape->bf16_head, &source->head);
     source->final_norm = narrow;
     for (uint32_t l = 0; l < source->layer_count; l++)
         TMAC_TRY(make_layer(source, g, shape, l, narrow, wide));
+    TMAC_TRY(tmac_synth_rope(source, &shape->extras));
     return make_vocabulary(source);
 }
 
-tmac_status tmac_synth_write(const tmac_synth_shape *shape, uint64_t seed, const char *path)
+// Scales that bf16 holds, as checkpoints of that layout have them.
+static void round_scales(tmac_source *source)
+{
+    for (uint32_t l = 0; l < source->layer_count; l++)
+        for (int part = 0; part < TMAC_LAYER_MATRICES; part++) {
+            const tmac_matrix *matrix = tmac_layer_part(source, l, (tmac_part_of_layer)part);
+            float *scales = (float *)(uintptr_t)matrix->scales; // made above, by us
+            for (uint32_t i = 0; i < matrix->scale_count; i++)
+                scales[i] = tmac_float_of_bits(tmac_bits_of_float(scales[i]) & 0xffff0000u);
+        }
+}
+
+static tmac_status write(const tmac_synth_shape *shape, uint64_t seed, const char *path,
+                         bool huggingface)
 {
     tmac_source source;
     tmac_map nothing = {0};
@@ -380,7 +425,21 @@ tmac_status tmac_synth_write(const tmac_synth_shape *shape, uint64_t seed, const
     snprintf(origin, sizeof origin, "random weights, seed %llu", (unsigned long long)seed);
     tmac_source_begin(&source, origin, "tmac-synth", &nothing);
     tmac_status status = make_model(shape, seed, &source);
-    if (status.code == TMAC_OK) status = tmac_tm2_write(&source, path, false);
+    if (status.code == TMAC_OK && huggingface) round_scales(&source);
+    if (status.code == TMAC_OK)
+        status = huggingface ? tmac_huggingface_write(&source, path)
+                             : tmac_tm2_write(&source, path, false);
     tmac_source_close(&source);
     return status;
+}
+
+tmac_status tmac_synth_write(const tmac_synth_shape *shape, uint64_t seed, const char *path)
+{
+    return write(shape, seed, path, false);
+}
+
+tmac_status tmac_synth_write_huggingface(const tmac_synth_shape *shape, uint64_t seed,
+                                         const char *folder)
+{
+    return write(shape, seed, folder, true);
 }

@@ -19,7 +19,7 @@
 //              SHA-256 of these bytes, name
 //   trailer, the last 64 bytes of the file:
 //     0   "TM2+ext\n"
-//     8   u32 version 1, u32 0
+//     8   u32 version: 2 where the file has something of convert/tm2_extras.c, else 1; u32 0
 //     16  u64 bytes of the extension, padding and trailer included: the body is what lies before
 //     24  u64 bytes of the index
 //     32  SHA-256 of the index
@@ -219,13 +219,14 @@ static tmac_status open_index(const tmac_map *map, tmac_tm2_index *index)
     const uint8_t *trailer = map->data + map->bytes - TMAC_TM2_TRAILER;
     uint32_t version = tmac_load_u32(trailer + 8);
     uint64_t extension = tmac_load_u64(trailer + 16), bytes = tmac_load_u64(trailer + 24);
-    if (version != 1)
+    if (version < 1 || version > 2)
         return tmac_fail(TMAC_UNSUPPORTED, "TM2 extension version %u is newer than this program",
                          version);
     if (extension > map->bytes - TMAC_TM2_HEADER || extension < TMAC_TM2_TRAILER ||
         bytes > extension - TMAC_TM2_TRAILER)
         return damaged("its length does not fit the file");
     index->present = true;
+    index->version = version;
     index->body_bytes = map->bytes - extension;
     uint64_t start = map->bytes - TMAC_TM2_TRAILER - bytes;
     uint8_t digest[TMAC_HASH_BYTES];

@@ -53,6 +53,7 @@ typedef struct tmac_tm2_index {
     tmac_tm2_tensor *tensors; // the same
     uint32_t tensor_count;
     uint64_t body_bytes; // where the body ends: the whole file when there is no extension
+    uint32_t version;    // of the extension
     bool present;
 } tmac_tm2_index;
 
@@ -76,6 +77,21 @@ void tmac_tm2_codes(tmac_matrix *matrix, tmac_tm2_kind kind, const uint8_t *data
 // One row of such a matrix, as the file has it: tmac_tm2_code_stride bytes.
 void tmac_tm2_pack_codes(tmac_tm2_kind kind, const int8_t *values, uint32_t columns,
                          uint8_t *packed);
+
+// What only some architectures have (convert/tm2_extras.c): every vector that a layer may have beyond its matrices and
+// norms, and where the source keeps it.
+enum { TMAC_TM2_EXTRAS = 19 };
+typedef struct tmac_tm2_extra {
+    char name[TMAC_TM2_NAME];
+    uint32_t rows, columns; // 0: the rank, not known yet
+    const float **place;
+    uint32_t *rank; // NULL: no correction of low rank
+} tmac_tm2_extra;
+uint32_t tmac_tm2_list_extras(const tmac_source *source, uint32_t layer,
+                              tmac_tm2_extra extras[TMAC_TM2_EXTRAS]);
+bool tmac_tm2_needs_version_2(const tmac_source *source);
+tmac_status tmac_tm2_read_extras(tmac_source *source, const tmac_tm2_index *index);
+tmac_status tmac_tm2_read_head_dim(tmac_source *source, const tmac_tm2_index *index);
 
 // Bytes of a tensor of the extension.
 uint64_t tmac_tm2_tensor_bytes(tmac_tm2_kind kind, uint32_t rows, uint32_t columns);

@@ -2,7 +2,7 @@
 //
 // The body is walked once: every flag, every recorded shape and the end must be what the header promises. Others write
 // the same magic with the tensors of each layer together (BitNet order); such files fail the walk, are recognised by
-// their second tensor and refused by name.
+// their second tensor and read by convert/tm2_bitnet.c.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -357,16 +357,15 @@ static tmac_status read_model(tmac_source *source, const tmac_tm2_index *index)
 {
     walked tensors[TMAC_STACKED_KINDS];
     TMAC_TRY(tmac_read_llama2c_header(source, source->map.data + HEADER_FIELDS));
+    TMAC_TRY(tmac_tm2_read_head_dim(source, index));
     tmac_status status = walk(source, index, tensors);
     if (status.code != TMAC_OK && !index->present && in_bitnet_order(source))
-        return tmac_fail(
-            TMAC_UNSUPPORTED,
-            "a TM2 file in BitNet order (the tensors of each layer together), which is "
-            "not supported: convert the GGUF file of the model instead");
+        return tmac_read_tm2_bitnet(source);
     TMAC_TRY(status);
     TMAC_TRY(take_tensors(source, index, tensors));
     if (!index->present) return plain_meaning(source, tensors[TMAC_STACKED_SINES].data);
     TMAC_TRY(extended_meaning(source, index));
+    TMAC_TRY(tmac_tm2_read_extras(source, index));
     return tmac_tm2_vocabulary(&source->map, index, &source->vocabulary);
 }
 

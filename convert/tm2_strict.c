@@ -61,6 +61,8 @@ static tmac_status check_norms(const tmac_source *source)
 tmac_status tmac_tm2_check_strict(const tmac_source *source)
 {
     if (source->activation != TMAC_SILU) return refuse("squared ReLU");
+    if (tmac_tm2_needs_version_2(source))
+        return refuse("biases, norms of heads, low-rank corrections, scaled RoPE or wide heads");
     TMAC_TRY(check_norms(source));
     float sine = tmac_tm2_rope_sine(source->rope_theta, source->head_dim);
     float base = source->context >= 2 ? tmac_tm2_rope_base(sine, source->head_dim) : 10000.0f;

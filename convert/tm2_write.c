@@ -225,6 +225,7 @@ static void emit_float(writer *w, const tmac_matrix *matrix, tmac_number as)
         size_t weights = (size_t)count * matrix->columns;
         matrix->read_float(matrix, first, count, values);
         emit(w, values, narrow(as, values, weights));
+        tmac_source_drop(w->source);
         tmac_progress_advance(&w->progress, weights);
     }
     free(values);
@@ -268,6 +269,7 @@ static void write_part(writer *w, const tmac_stacked_shape *shape)
             emit_ternary(w, matrix, true);
         else
             emit_float(w, matrix, TMAC_F32);
+        tmac_source_drop(w->source);
     }
     end_tensor(w);
 }
@@ -357,6 +359,7 @@ static void write_matrix(writer *w, const char *name, const tmac_matrix *matrix)
     else
         emit_float(w, matrix, matrix->number);
     end_tensor(w);
+    tmac_source_drop(w->source);
 }
 
 static void write_block(writer *w, const char *name, tmac_tm2_kind kind, uint32_t rows,
@@ -417,6 +420,25 @@ static void write_words(writer *w, const tmac_vocabulary *vocabulary)
     if (vocabulary->whole_words) append_integer(w, "vocab.whole_words", 1);
 }
 
+static void write_extras(writer *w)
+{
+    const tmac_source *source = w->source;
+    if (!tmac_tm2_needs_version_2(source)) return;
+    append_integer(w, "head_dim", source->head_dim);
+    append_float(w, "rope_magnitude", source->rope_magnitude);
+    if (source->rope_divisors)
+        write_block(w, "rope_divisors", TMAC_TM2_F32, source->rope_dims / 2, 1,
+                    source->rope_divisors);
+    for (uint32_t l = 0; l < source->layer_count; l++) {
+        tmac_tm2_extra extras[TMAC_TM2_EXTRAS];
+        uint32_t count = tmac_tm2_list_extras(source, l, extras);
+        for (uint32_t i = 0; i < count && ok(w); i++)
+            if (*extras[i].place)
+                write_block(w, extras[i].name, TMAC_TM2_F32, extras[i].rows, extras[i].columns,
+                            *extras[i].place);
+    }
+}
+
 static void write_vocabulary(writer *w)
 {
     const tmac_vocabulary *vocabulary = &w->source->vocabulary;
@@ -459,7 +481,7 @@ static void write_vocabulary(writer *w)
 static void write_trailer(writer *w, uint64_t body_bytes)
 {
     const uint32_t counts[2] = {w->entry_count, w->tensor_count};
-    const uint32_t version = 1;
+    const uint32_t version = tmac_tm2_needs_version_2(w->source) ? 2 : 1;
     uint8_t trailer[TMAC_TM2_TRAILER] = {0};
     uint64_t bytes = sizeof counts + w->entries.used + w->tensors.used;
     tmac_output_pad(&w->output, TMAC_TM2_ALIGNMENT);
@@ -485,6 +507,7 @@ static void write_extension(writer *w)
         write_matrix(w, "output", &source->head);
     write_parts(w);
     write_sub_norms(w);
+    write_extras(w);
     write_vocabulary(w);
     append_text(w, "generator", "tmac " TMAC_VERSION);
     append_text(w, "architecture", source->architecture);
@@ -514,10 +537,6 @@ static uint64_t weights_of(const tmac_source *source)
 tmac_status tmac_tm2_write(const tmac_source *source, const char *path, bool strict)
 {
     TMAC_TRY(tmac_source_check(source));
-    if (source->head_dim * source->heads != source->dim)
-        return tmac_fail(TMAC_UNSUPPORTED,
-                         "%s: TM2 cannot hold %u heads of %u dimensions in a model of dim %u", path,
-                         source->heads, source->head_dim, source->dim);
     if (strict) {
         tmac_status allowed = tmac_tm2_check_strict(source);
         if (allowed.code != TMAC_OK) return tmac_prefix(allowed, "%s", path);

@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "runtime/cache.h"
+#include "runtime/extras.h"
 #include "runtime/model_private.h"
 
 typedef struct forward_pass {
@@ -127,13 +128,14 @@ static tmac_step_input prepare(const hand *h, const tmac_step *step, const ingre
 
 // ---------------------------------------------------------------------------------------------- layers and head
 
-static void run_step(const hand *h, const tmac_step *step, const ingredients *in,
-                     const tmac_outputs *outputs)
+static tmac_step_input run_step(const hand *h, const tmac_step *step, const ingredients *in,
+                                const tmac_outputs *outputs)
 {
     const tmac_step_input input = prepare(h, step, in);
     tmac_step_multiply(h->model, step, &input, outputs, h->worker);
     tmac_pool_barrier(h->model->pool);
     account_hand(h, TMAC_PART_MATMUL);
+    return input;
 }
 
 static void run_layer(const hand *h, uint32_t number)
@@ -144,23 +146,27 @@ static void run_layer(const hand *h, uint32_t number)
     uint32_t dim = source->dim, hidden = source->hidden;
     uint32_t queries = source->heads * source->head_dim, keys = source->kv_heads * source->head_dim;
 
-    run_step(
+    tmac_step_input input = run_step(
         h, &layer->attention_in, &(ingredients){model->x, NULL, dim, layer->attention_norm},
         &(tmac_outputs){{model->query, model->key, model->value}, {queries, keys, keys}, false});
+    tmac_extras_attention_in(model, number, &input, h->worker);
 
     tmac_attend(model, number, h->pass->items, h->pass->tokens, h->worker, h->workers);
     account_hand(h, TMAC_PART_ATTENTION);
 
-    run_step(h, &layer->attention_out,
-             &(ingredients){model->attended, NULL, queries, layer->attention_sub_norm},
-             &(tmac_outputs){{model->x}, {dim}, true});
+    input = run_step(h, &layer->attention_out,
+                     &(ingredients){model->attended, NULL, queries, layer->attention_sub_norm},
+                     &(tmac_outputs){{model->x}, {dim}, true});
+    tmac_extras_attention_out(model, number, &input, h->worker);
 
-    run_step(h, &layer->ffn_in, &(ingredients){model->x, NULL, dim, layer->ffn_norm},
-             &(tmac_outputs){{model->gate, model->up}, {hidden, hidden}, false});
+    input = run_step(h, &layer->ffn_in, &(ingredients){model->x, NULL, dim, layer->ffn_norm},
+                     &(tmac_outputs){{model->gate, model->up}, {hidden, hidden}, false});
+    tmac_extras_ffn_in(model, number, &input, h->worker);
 
-    run_step(h, &layer->ffn_out,
-             &(ingredients){model->gate, model->up, hidden, layer->ffn_sub_norm},
-             &(tmac_outputs){{model->x}, {dim}, true});
+    input = run_step(h, &layer->ffn_out,
+                     &(ingredients){model->gate, model->up, hidden, layer->ffn_sub_norm},
+                     &(tmac_outputs){{model->x}, {dim}, true});
+    tmac_extras_ffn_out(model, number, &input, h->worker);
 }
 
 static void layers_phase(void *argument, uint32_t worker, uint32_t workers)

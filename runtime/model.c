@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/cache.h"
+#include "runtime/extras.h"
 #include "runtime/math.h"
 #include "runtime/model_private.h"
 
@@ -168,10 +169,11 @@ void tmac_model_make_turns(tmac_model *model, uint32_t positions)
     assert(model->turns);
     for (uint32_t i = 0; i < pairs; i++) {
         double frequency = tmac_pow((double)source->rope_theta, -2.0 * i / source->rope_dims);
+        double magnitude = tmac_rope_scaling(source, i, &frequency);
         for (uint32_t p = model->turns_made; p < end; p++) {
             float *turn = model->turns + ((size_t)p * pairs + i) * 2;
-            turn[0] = (float)tmac_cos(p * frequency);
-            turn[1] = (float)tmac_sin(p * frequency);
+            turn[0] = (float)(tmac_cos(p * frequency) * magnitude);
+            turn[1] = (float)(tmac_sin(p * frequency) * magnitude);
         }
     }
     model->turns_made = end;
@@ -188,6 +190,7 @@ static tmac_status build(tmac_model *model, const tmac_model_options *options)
     TMAC_TRY(resolve_plan(model, options->plan, isa));
     measure_needs(model);
     TMAC_TRY(make_workspace(model));
+    TMAC_TRY(tmac_extras_make(model));
     model->layers = calloc(source->layer_count, sizeof *model->layers);
     if (!model->layers)
         return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for %u layers", source->layer_count);
@@ -229,6 +232,7 @@ void tmac_model_free(tmac_model *model)
     tmac_arena_free(&model->workspace);
     free(model->layers);
     free(model->scratch);
+    free(model->low_rank);
     free(model);
 }
 

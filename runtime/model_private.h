@@ -128,6 +128,7 @@ struct tmac_model {
     float *split_scores;   // [heads][positions, rounded up to 16]
     float *split_partials; // [kv_heads][blocks][heads of one][head_dim]
     float *split_maxima;   // [workers][heads]
+    float *low_rank;       // [batch_capacity][widest rank]: runtime/extras.c; NULL: no corrections
 
     tmac_profile profile;
 };

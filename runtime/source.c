@@ -1,4 +1,5 @@
 #include "runtime/source.h"
+#include "runtime/extras.h"
 
 #include <math.h>
 #include <string.h>
@@ -147,5 +148,5 @@ tmac_status tmac_source_check(const tmac_source *source)
             return tmac_fail(TMAC_BAD_FILE, "output_norm[%u] is not a finite number", i);
     for (uint32_t i = 0; i < source->layer_count; i++)
         TMAC_TRY(check_layer(source, i));
-    return tmac_ok();
+    return tmac_source_check_extras(source);
 }

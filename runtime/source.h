@@ -77,6 +77,22 @@ static inline uint32_t tmac_file_row(uint32_t neutral_row, uint32_t head)
 
 typedef enum tmac_activation { TMAC_SILU, TMAC_RELU2 } tmac_activation; // act(gate) * up
 
+// A correction of low rank: y += up . (down . x), of the float vector that the projection reads.
+typedef struct tmac_low_rank {
+    uint32_t rank;     // 0: none
+    const float *down; // [rank, columns]
+    const float *up;   // [rows, rank], rows in neutral order
+} tmac_low_rank;
+
+enum { TMAC_SOURCE_PARTS = 7 }; // query, key, value, output, gate, up, down
+
+// What only some architectures have; all zero: nothing (runtime/extras.h).
+typedef struct tmac_source_extras {
+    const float *bias[3];               // of query, key, value, as many as rows; NULL: none
+    const float *query_norm, *key_norm; // [head_dim], of every head before its rotation; NULL: none
+    tmac_low_rank low[TMAC_SOURCE_PARTS]; // by projection
+} tmac_source_extras;
+
 typedef struct tmac_source_layer {
     const float *attention_norm;   // [dim]
     tmac_matrix query, key, value; // [heads * head_dim, dim], [kv_heads * head_dim, dim] twice
@@ -87,6 +103,7 @@ typedef struct tmac_source_layer {
     tmac_matrix gate, up;      // [hidden, dim]
     const float *ffn_sub_norm; // [hidden] before the down projection; NULL: no sub-norm
     tmac_matrix down;          // [dim, hidden]
+    tmac_source_extras extras;
 } tmac_source_layer;
 
 // A vocabulary as files hold it, before a tokenizer is made of it.
@@ -148,6 +165,10 @@ typedef struct tmac_source {
     float final_norm_epsilon; // of the last one
     float rope_theta;
     uint32_t rope_dims; // leading dimensions of a head that are rotated; == head_dim for all so far
+    // RoPE scaling: frequency i is theta^(-2i / rope_dims) / rope_divisors[i], and cosines and sines are multiplied by
+    // rope_magnitude.
+    const float *rope_divisors; // [rope_dims / 2]; NULL: ones
+    float rope_magnitude;       // 0 counts as 1
     tmac_activation activation;
     bool tied_head; // head == embedding
 
@@ -167,7 +188,10 @@ typedef struct tmac_source {
     tmac_status (*check_weights)(const struct tmac_source *source);
 
     tmac_map map; // the file
-    void *owned;  // whatever the reader allocated; freed by close
+    // A model folder has several instead, which the reader's close unmaps.
+    tmac_map *shards;
+    uint32_t shard_count;
+    void *owned; // whatever the reader allocated; freed by close
     void (*close)(struct tmac_source *source);
 } tmac_source;
 

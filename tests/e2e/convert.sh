@@ -42,7 +42,7 @@ refuse "zero length" 1 "is empty" "$bin/tmac-convert" "$work/bad.tm2" "$out"
 refuse "wrong magic" 1 "no format we know" "$bin/tmac-convert" "$work/bad.tm2" "$out"
 { printf 'TM2\0\377\377\377\177'; tail -c +9 "$model"; } >"$work/bad.tm2"
 refuse "absurd dimension" 1 "$work/bad.tm2: " "$bin/tmac-convert" "$work/bad.tm2" "$out"
-refuse "a directory" 1 "is a directory" "$bin/tmac-convert" "$work" "$out"
+refuse "a folder without a model" 1 "config.json not found" "$bin/tmac-convert" "$work" "$out"
 refuse "no such file" 1 "No such file" "$bin/tmac-convert" "$work/nowhere" "$out"
 refuse "the output's folder is missing" 1 "$work/no/out" "$bin/tmac-convert" "$model" "$work/no/out"
 refuse "strict where the body cannot say it" 1 "squared ReLU" "$bin/tmac-convert" --strict "$model" "$out"
@@ -69,7 +69,7 @@ printf '\377' | dd of="$work/bad.tm2" bs=1 seek=$((bytes / 3)) conv=notrunc 2>/d
 refuse "verification finds damage" 1 "damaged" "$bin/tmac-convert" --verify "$work/bad.tm2"
 
 if [ -f "$TMAC_DATA/bitllama-3M-msb.bin" ]; then
-    for name in bitllama-3M-f32.gguf bitllama-3M-tq2_0.gguf bitllama-3M-i2_s.gguf bitllama-3M-lsb.bin bitllama-3M-msb.bin; do
+    for name in bitllama-3M-f32.gguf bitllama-3M-tq2_0.gguf bitllama-3M-i2_s.gguf bitllama-3M-lsb.bin bitllama-3M-msb.bin hf-bitllama-3M; do
         convert --strict "$TMAC_DATA/$name" "$work/$name.strict" || fail "strict $name" "$(cat "$work/err")"
         check "strict $name is the same file" "$(sha256sum <"$work/$name.strict")" "$(sha256sum <"$work/bitllama-3M-f32.gguf.strict")"
         convert "$TMAC_DATA/$name" "$out" && convert --verify "$out" && pass "$name verifies" || fail "$name verifies" "$(cat "$work/err")"

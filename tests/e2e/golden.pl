@@ -27,7 +27,8 @@ my %sources = (
     'bitllama-3M' => [
         ['msb', "$data/bitllama-3M-msb.bin", '--bit-order', 'msb'],
         ['lsb', "$data/bitllama-3M-lsb.bin", '--bit-order', 'lsb'],
-        map { [$_, "$data/bitllama-3M-$_.gguf"] } qw(f32 tq2_0 i2_s)
+        (map { [$_, "$data/bitllama-3M-$_.gguf"] } qw(f32 tq2_0 i2_s)),
+        ['hf', "$data/hf-bitllama-3M"]
     ],
     'stories260K' => [['v0', "$data/stories260K.bin"]],
 );
