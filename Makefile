@@ -25,17 +25,19 @@ NATIVE   ?= $(BUILD)
 
 PACKAGES := lua5.4 sqlite3 libsodium jansson $(if $(filter x86_64,$(ARCH)),libcpuid)
 DEBIAN   := build-essential pkg-config liblua5.4-dev libsqlite3-dev libcriterion-dev \
-            libsodium-dev libjansson-dev $(if $(filter x86_64,$(ARCH)),libcpuid-dev)
+            libsodium-dev libjansson-dev libopenblas-pthread-dev $(if $(filter x86_64,$(ARCH)),libcpuid-dev)
+# Training multiplies through OpenBLAS where it is there, and slowly without it.
+OPENBLAS := $(if $(CROSS),,$(shell pkg-config --exists openblas 2>/dev/null && echo yes))
 
 # No contraction anywhere: multiply-add is fused where the source says so and nowhere else.
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARNINGS) -ffp-contract=off -pthread $(CROSS:%=--sysroot=$(SYSROOT)) $(CFLAGS) $(SANITIZE)
 LDFLAGS  ?=
-LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
+LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread $(if $(OPENBLAS),$(shell pkg-config --libs openblas))
 
 # Folders that become archives, in link order: each may use those after it.
-ARCHIVED := tune db convert kernels runtime base
+ARCHIVED := train tune db convert kernels runtime base
 PROGRAMS := $(patsubst cli/%.c,$(BUILD)/bin/%,$(filter-out $(CROSS:%=cli/tmac-gen.c),$(wildcard cli/tmac-*.c)))
 ARCHIVES := $(ARCHIVED:%=$(BUILD)/lib/lib%.a)
 GEN      := $(NATIVE)/bin/tmac-gen
@@ -93,6 +95,16 @@ $(BUILD)/lib/libruntime.a: $(call objects,runtime)
 $(BUILD)/lib/libconvert.a: $(call objects,convert)
 $(BUILD)/lib/libdb.a:      $(call objects,db)
 $(BUILD)/lib/libtune.a:    $(call objects,tune)
+$(BUILD)/lib/libtrain.a:   $(call objects,train)
+
+# Training: the passes once for each instruction set, and what they call.
+FLAGS_train/passes_baseline := -O3 -fno-math-errno
+ifeq ($(ARCH),x86_64)
+FLAGS_train/passes_avx2     := $(FLAGS_train/passes_baseline) -mavx2 -mfma
+FLAGS_train/passes_avx512bw := $(FLAGS_train/passes_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
+endif
+FLAGS_train/multiply = -O3 $(if $(OPENBLAS),-DTMAC_OPENBLAS $(shell pkg-config --cflags openblas))
+FLAGS_train/tell = $(shell pkg-config --cflags lua5.4)
 
 # ------------------------------------------------------------------------------------------------ generator, kernels
 # tmac-gen renders templates into $(BUILD)/kernels and writes kernels.mk beside them, which names the objects
@@ -223,7 +235,7 @@ demo: all
 bench: all
 	$(Q)BUILD=$(BUILD) CC='$(CC)' bash tests/bench.sh
 
-SOURCES := $(wildcard base/*.[ch] gen/*.[ch] runtime/*.[ch] db/*.[ch] tune/*.[ch] convert/*.[ch] cli/*.[ch] tests/*.[ch] tests/unit/*.[ch] tests/plain/*.c)
+SOURCES := $(wildcard base/*.[ch] gen/*.[ch] runtime/*.[ch] db/*.[ch] tune/*.[ch] convert/*.[ch] train/*.[ch] cli/*.[ch] tests/*.[ch] tests/unit/*.[ch] tests/plain/*.c)
 LINTED  := $(filter %.c,$(filter-out base/self_test_%,$(SOURCES)))
 lint:
 	$(SAY) FORMAT
