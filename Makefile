@@ -25,16 +25,14 @@ NATIVE   ?= $(BUILD)
 
 PACKAGES := lua5.4 sqlite3 libsodium jansson $(if $(filter x86_64,$(ARCH)),libcpuid)
 DEBIAN   := build-essential pkg-config liblua5.4-dev libsqlite3-dev libcriterion-dev \
-            libsodium-dev libjansson-dev libopenblas-pthread-dev $(if $(filter x86_64,$(ARCH)),libcpuid-dev)
-# Training multiplies through OpenBLAS where it is there, and slowly without it.
-OPENBLAS := $(if $(CROSS),,$(shell pkg-config --exists openblas 2>/dev/null && echo yes))
+            libsodium-dev libjansson-dev libopenblas0-pthread $(if $(filter x86_64,$(ARCH)),libcpuid-dev)
 
 # No contraction anywhere: multiply-add is fused where the source says so and nowhere else.
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARNINGS) -ffp-contract=off -pthread $(CROSS:%=--sysroot=$(SYSROOT)) $(CFLAGS) $(SANITIZE)
 LDFLAGS  ?=
-LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread $(if $(OPENBLAS),$(shell pkg-config --libs openblas))
+LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
 
 # Folders that become archives, in link order: each may use those after it.
 ARCHIVED := train tune db convert kernels runtime base
@@ -103,7 +101,7 @@ ifeq ($(ARCH),x86_64)
 FLAGS_train/passes_avx2     := $(FLAGS_train/passes_baseline) -mavx2 -mfma
 FLAGS_train/passes_avx512bw := $(FLAGS_train/passes_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
 endif
-FLAGS_train/multiply = -O3 $(if $(OPENBLAS),-DTMAC_OPENBLAS $(shell pkg-config --cflags openblas))
+FLAGS_train/multiply := -O3
 FLAGS_train/tell = $(shell pkg-config --cflags lua5.4)
 
 # ------------------------------------------------------------------------------------------------ generator, kernels

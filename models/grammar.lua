@@ -66,7 +66,8 @@ for name in ("Pip Momo Bruno Tilly Hugo Pearl Rusty Coco Nutmeg Biscuit Fidget B
 end
 
 rules.look = {
-    "old", "tiny", "round", "sleepy", "funny", "lonely", "fat", "thin", "young", "polite", "grumpy", "wise",
+    "an old", "a tiny", "a round", "a sleepy", "a funny", "a lonely", "a fat", "a thin", "a young", "a polite", "a grumpy",
+    "a wise",
 }
 
 ---------------------------------------------------------------------------------------------------------- where
@@ -218,9 +219,9 @@ rules.steps = {
 rules.long = { "for an hour", "all morning", "for half a day", "until noon", "for a long time", "a hundred steps" }
 rules.empty = { "empty", "very still", "full of strangers", "bright and loud", "wet and cold", "covered with flowers" }
 rules.meeting = {
-    "[tears] {^place.near} sat a [look] [friend:friend]{friend.kind}. \"[hello],\" {friend.said} the {friend.kind}. \"My name is [called:called]{called.name}. [offer]\"",
-    "[tears] Just then {hero.he} met a [look] [friend:friend]{friend.kind} named [called:called]{called.name} {place.near}. \"[hello],\" {friend.said} {called.name}. \"[offer]\"",
-    "[tears] \"[hello],\" said a voice {place.near}. It belonged to [called:called]{called.name}, a [look] [friend:friend]{friend.kind}. \"[offer]\" {friend.said} {called.name}.",
+    "[tears] {^place.near} sat [look] [friend:friend]{friend.kind}. \"[hello],\" {friend.said} the {friend.kind}. \"My name is [called:called]{called.name}. [offer]\"",
+    "[tears] Just then {hero.he} met [look] [friend:friend]{friend.kind} named [called:called]{called.name} {place.near}. \"[hello],\" {friend.said} {called.name}. \"[offer]\"",
+    "[tears] \"[hello],\" said a voice {place.near}. It belonged to [called:called]{called.name}, [look] [friend:friend]{friend.kind}. \"[offer]\"",
 }
 rules.tears = {
     "{^hero.he} sat down and thought.",

@@ -1,4 +1,4 @@
-// Matrix products, the bulk of the work: OpenBLAS where it was there at build time, a plain loop elsewhere.
+// Matrix products, the bulk of the work: OpenBLAS where the system has it, a plain loop elsewhere.
 //
 // One call runs on the calling thread alone: several threads may multiply at once, each its own matrices. The same call
 // gives the same bits every time on one kind of processor.
@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/isa.h"
 #include "train/real.h"
 
 // One operand, row-major: `stride` numbers from row to row. turned: it is used transposed.
@@ -22,8 +23,8 @@ typedef struct tmac_operand {
 void tmac_multiply(uint32_t rows, uint32_t columns, uint32_t depth, real alpha, tmac_operand a,
                    tmac_operand b, real beta, real *out, size_t stride);
 
-// What multiplies, for people: "OpenBLAS 0.3.21 (SkylakeX)". The first call also tells OpenBLAS to stay on the calling
-// thread: call it before threads start.
-const char *tmac_multiply_describe(void);
+// Looks for OpenBLAS once and tells it to stay on the calling thread; call it before threads start. Returns what
+// multiplies from now on, for people: "OpenBLAS for SkylakeX".
+const char *tmac_multiply_open(tmac_isa_set isa);
 
 #endif

@@ -252,9 +252,9 @@ static void linear_back(const tmac_network *network, uint32_t tokens, uint32_t l
 }
 
 // Where there is a norm, dx += its gradient; where there is none, dx += din.
-static void norm_back(const tmac_network *network, uint32_t tokens, const tmac_tensor *norm,
-                      uint32_t width, real epsilon, const real *x, const real *din, real *dx,
-                      real *gradient)
+static void norm_backward(const tmac_network *network, uint32_t tokens, const tmac_tensor *norm,
+                          uint32_t width, real epsilon, const real *x, const real *din, real *dx,
+                          real *gradient)
 {
     if (!norm->rows) {
         network->passes->add(dx, din, (size_t)tokens * width);
@@ -404,8 +404,8 @@ double tmac_network_loss(const tmac_network *network, tmac_workspace *workspace,
     }
     if (!gradient) return total;
     memset(workspace->dx, 0, (size_t)chunk->tokens * s->dim * sizeof *workspace->dx);
-    norm_back(network, chunk->tokens, &network->tensors[TMAC_T_FINAL_NORM], s->dim,
-              s->final_epsilon, workspace->x, workspace->wide_a, workspace->dx, gradient);
+    norm_backward(network, chunk->tokens, &network->tensors[TMAC_T_FINAL_NORM], s->dim,
+                  s->final_epsilon, workspace->x, workspace->wide_a, workspace->dx, gradient);
     return total;
 }
 
@@ -422,8 +422,8 @@ static void backward_layer(const tmac_network *network, tmac_workspace *workspac
 
     linear_back(network, tokens, l, TMAC_T_DOWN, m->down_in, dx, 0, a, gradient);
     memset(b, 0, (size_t)tokens * s->hidden * sizeof *b);
-    norm_back(network, tokens, tensor_of(network, l, TMAC_T_FFN_SUB_NORM), s->hidden, s->epsilon,
-              m->product, a, b, gradient);
+    norm_backward(network, tokens, tensor_of(network, l, TMAC_T_FFN_SUB_NORM), s->hidden,
+                  s->epsilon, m->product, a, b, gradient);
     for (uint32_t t = 0; t < tokens; t++) {
         size_t at = (size_t)t * s->hidden;
         network->passes->activation_back[s->activation](m->gate + at, m->up + at, b + at, s->hidden,
@@ -431,21 +431,21 @@ static void backward_layer(const tmac_network *network, tmac_workspace *workspac
     }
     linear_back(network, tokens, l, TMAC_T_GATE, m->ffn_in, c, 0, a, gradient);
     linear_back(network, tokens, l, TMAC_T_UP, m->ffn_in, d, 1, a, gradient);
-    norm_back(network, tokens, tensor_of(network, l, TMAC_T_FFN_NORM), s->dim, s->epsilon,
-              m->middle, a, dx, gradient);
+    norm_backward(network, tokens, tensor_of(network, l, TMAC_T_FFN_NORM), s->dim, s->epsilon,
+                  m->middle, a, dx, gradient);
 
     linear_back(network, tokens, l, TMAC_T_OUTPUT, m->output_in, dx, 0, a, gradient);
     memset(b, 0, (size_t)tokens * wide * sizeof *b);
-    norm_back(network, tokens, tensor_of(network, l, TMAC_T_ATTENTION_SUB_NORM), wide, s->epsilon,
-              m->attended, a, b, gradient);
+    norm_backward(network, tokens, tensor_of(network, l, TMAC_T_ATTENTION_SUB_NORM), wide,
+                  s->epsilon, m->attended, a, b, gradient);
     tmac_attention_backward(network, chunk, m, b, workspace->dscores, a, c, d);
     turn_all(network, chunk, s->heads, a, tmac_turn_back);
     turn_all(network, chunk, s->kv_heads, c, tmac_turn_back);
     linear_back(network, tokens, l, TMAC_T_QUERY, m->attention_in, a, 0, b, gradient);
     linear_back(network, tokens, l, TMAC_T_KEY, m->attention_in, c, 1, b, gradient);
     linear_back(network, tokens, l, TMAC_T_VALUE, m->attention_in, d, 1, b, gradient);
-    norm_back(network, tokens, tensor_of(network, l, TMAC_T_ATTENTION_NORM), s->dim, s->epsilon,
-              m->x, b, dx, gradient);
+    norm_backward(network, tokens, tensor_of(network, l, TMAC_T_ATTENTION_NORM), s->dim, s->epsilon,
+                  m->x, b, dx, gradient);
 }
 
 void tmac_network_backward(const tmac_network *network, tmac_workspace *workspace,

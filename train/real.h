@@ -8,8 +8,8 @@
 
 #ifdef TMAC_TRAIN_DOUBLE
 typedef double real;
-#define tmac_multiply           tmac_multiply_double
-#define tmac_multiply_describe  tmac_multiply_describe_double
+#define tmac_multiply tmac_multiply_double
+
 #define tmac_network_plan       tmac_network_plan_double
 #define tmac_network_new        tmac_network_new_double
 #define tmac_network_free       tmac_network_free_double

@@ -25,6 +25,7 @@ typedef struct run {
     uint8_t digest[TMAC_HASH_BYTES]; // of everything that is trained on
     tmac_pool *pool;
     tmac_isa_set isa;
+    const char *multiplier; // what multiplies matrices
     tmac_network teacher;
     tmac_train_state state;
     tmac_engine *engine;
@@ -208,7 +209,7 @@ static tmac_status open_run(run *r)
     TMAC_TRY(open_texts(r));
     TMAC_TRY(take_digest(r));
     r->isa = tmac_isa_verified(); // before threads start
-    (void)tmac_multiply_describe();
+    r->multiplier = tmac_multiply_open(r->isa);
     if (r->options->teacher) TMAC_TRY(open_teacher(r));
     TMAC_TRY(tmac_pool_new((uint32_t)r->options->threads, &r->pool));
     tmac_network plan = {.shape = recipe->shape};
@@ -264,7 +265,7 @@ static void describe(const run *r)
     printf("text        %llu bytes, %zu tokens, %zu rows; validation %llu bytes, %zu tokens\n",
            (unsigned long long)r->text.bytes, r->text.token_count, r->text.row_count,
            (unsigned long long)r->validation.bytes, r->validation.token_count);
-    printf("arithmetic  %s; %u threads\n", tmac_multiply_describe(), tmac_pool_threads(r->pool));
+    printf("arithmetic  %s; %u threads\n", r->multiplier, tmac_pool_threads(r->pool));
     if (r->state.step)
         printf("resuming    at step %llu of %llu\n", (unsigned long long)r->state.step,
                (unsigned long long)r->recipe.steps);
