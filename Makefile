@@ -3,6 +3,7 @@
 #   make deps       install the Debian packages this needs
 #   make            build everything into build/bin
 #   make demo       build, tune this machine on the 2B-4T shape, generate; MODEL=file for a real model
+#   make demo-model  the model of models/ from its grammar, bit for bit; TWIN=1 its float twin too
 #   make test       everything that must hold, in under 15 minutes on 2 cores
 #   make bench      kernels and tokens per second, next to what this host can do
 #   make lint       clang-format, clang-tidy, cppcheck, and both compilers with warnings as errors
@@ -44,7 +45,7 @@ CLI_SHARED := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(wildcard cli/tmac-*
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)/*.c))
 
-.PHONY: all deps demo test test-kernels bench lint sanitize clean
+.PHONY: all deps demo demo-model test test-kernels bench lint sanitize clean
 .DELETE_ON_ERROR:
 all: $(PROGRAMS)
 
@@ -229,6 +230,9 @@ sanitize:
 # ------------------------------------------------------------------------------------------------ demo, bench, lint
 demo: all
 	$(Q)BUILD=$(BUILD) MODEL='$(MODEL)' TOKENIZER='$(TOKENIZER)' PROMPT='$(PROMPT)' bash cli/demo.sh
+
+demo-model: all
+	$(Q)BUILD=$(BUILD) TWIN='$(TWIN)' bash models/rebuild.sh
 
 bench: all
 	$(Q)BUILD=$(BUILD) CC='$(CC)' bash tests/bench.sh
