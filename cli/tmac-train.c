@@ -111,6 +111,36 @@ static tmac_status read_shape(const char *text, tmac_train_shape *shape)
     return tmac_ok();
 }
 
+// How fast a shape trains on one thread, next to its matrix products alone.
+static int speed(int argc, char **argv)
+{
+    const char *shape_text = NULL;
+    uint64_t rows = 4, vocab = 1024;
+    const tmac_option options[] = {
+        {0, "shape", TMAC_OPTION_STRING, &shape_text, "dim=..,hidden=..,..", "as in training"},
+        {0, "rows", TMAC_OPTION_UNSIGNED, &rows, "N", "rows of the context's length (default 4)"},
+        {0, "vocab", TMAC_OPTION_UNSIGNED, &vocab, "N", "size of the vocabulary (default 1024)"},
+        {0}};
+    const tmac_program program = {
+        .name = "tmac-train speed",
+        .purpose = "Times training steps on one thread against their matrix products alone.",
+        .operands = "",
+        .options = options,
+    };
+    char **operands;
+    size_t count;
+    tmac_options_parse(&program, argc, argv, &operands, &count);
+    tmac_train_shape shape;
+    tmac_status status =
+        shape_text ? read_shape(shape_text, &shape) : tmac_fail(TMAC_USAGE, "--shape is missing");
+    if (status.code == TMAC_OK && (rows == 0 || rows > 64 || vocab == 0 || vocab > 1u << 20))
+        status = tmac_fail(TMAC_USAGE, "--rows: 1 to 64, --vocab: 1 to %u", 1u << 20);
+    if (status.code != TMAC_OK) return tmac_report(&program, status);
+    shape.vocab = (uint32_t)vocab;
+    shape.ternary = shape.half = 1;
+    return tmac_report(&program, tmac_train_speed(&shape, (uint32_t)rows));
+}
+
 static tmac_status read_choices(const texts_of_options *texts, tmac_train_options *options)
 {
     static const char *const schedules[] = {"cosine", "two-stage", "constant", NULL};
@@ -250,5 +280,6 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "tokenizer") == 0) return make_tokenizer(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "tell") == 0) return tell(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "speed") == 0) return speed(argc - 1, argv + 1);
     return train(argc, argv);
 }

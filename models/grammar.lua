@@ -166,9 +166,13 @@ rules.habit = {
     "It was true that {hero.he} {trait.so}, but {hero.he} had [toy] and was [mood] most of the time.",
     "{^hero.he} had [toy] and {trait.so}.",
 }
-rules.toy = {
-    "a red ball", "a wooden horse", "a tin drum", "seven marbles", "a blue coat", "a bag of buttons", "a broken watch",
-    "a paper crown", "a pocket full of string", "a silver whistle", "an old map", "a jar of honey",
+rules.toy = { "a [colour] [plaything]" }
+rules.colour = {
+    "red", "blue", "green", "yellow", "white", "black", "brown", "grey", "golden", "purple", "pink", "striped",
+}
+rules.plaything = {
+    "ball", "drum", "coat", "crown", "whistle", "hat", "scarf", "bucket", "umbrella", "pencil", "balloon", "box", "blanket",
+    "button",
 }
 rules.mood = { "happy", "content", "in a good mood", "merry", "as glad as a lark" }
 
@@ -199,15 +203,17 @@ rules.going = {
     "Although [weather:weather]{weather.was}, {hero.he} did not wait a minute longer.",
 }
 rules.day = { "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday" }
-rules.food = {
-    "two apples", "a piece of cheese", "some nuts", "a bottle of tea", "three pancakes", "a slice of pie", "a carrot",
-    "a loaf of bread", "half a cake", "one plum", "a pot of soup", "a sausage",
+rules.food = { "[number] [snack]" }
+rules.number = { "two", "three", "four", "five", "six", "seven", "eight", "ten", "twelve" }
+rules.snack = {
+    "apples", "pancakes", "plums", "carrots", "nuts", "sausages", "biscuits", "pears", "buns", "eggs", "cherries", "potatoes",
+    "olives", "waffles", "sandwiches", "tarts",
 }
 
 rules.way = {
-    "[steps] Then {hero.he} stopped. The trouble was [thing:{wish.trouble}]{thing.was}.",
-    "[steps] But soon there was a problem, namely [thing:{wish.trouble}]{thing.was}.",
-    "[steps] \"Oh no,\" said {hero.name}, for what {hero.he} had not thought of was [thing:{wish.trouble}]{thing.was}.",
+    "[steps] [sights] Then {hero.he} stopped. The trouble was [thing:{wish.trouble}]{thing.was}.",
+    "[steps] [sights] But soon there was a problem, namely [thing:{wish.trouble}]{thing.was}.",
+    "[steps] [sights] \"Oh no,\" said {hero.name}, for what {hero.he} had not thought of was [thing:{wish.trouble}]{thing.was}.",
 }
 rules.steps = {
     "First {hero.he} crossed the {place.around}.",
@@ -215,6 +221,17 @@ rules.steps = {
     "The {place.around} was [empty] that day.",
     "{^hero.he} ran, hopped and sang across the {place.around}.",
     "Nobody in the {place.around} saw {hero.him} go.",
+}
+rules.sights = {
+    "On the way {hero.he} saw [sight] and [sight].",
+    "{^hero.he} passed [sight], and behind it [sight].",
+    "Somewhere stood [sight], but {hero.he} looked only at [sight].",
+    "There was [sight], there was [sight], and nobody was surprised.",
+}
+rules.sight = { "a [colour] [object]" }
+rules.object = {
+    "snail", "wagon", "windmill", "fountain", "goat", "bench", "lantern", "butterfly", "tent", "barrel", "flag", "hen", "statue",
+    "bicycle", "gate", "cart", "chimney", "rabbit", "scarecrow", "piano", "mailbox", "turtle", "chair", "door",
 }
 rules.long = { "for an hour", "all morning", "for half a day", "until noon", "for a long time", "a hundred steps" }
 rules.empty = { "empty", "very still", "full of strangers", "bright and loud", "wet and cold", "covered with flowers" }

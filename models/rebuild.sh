@@ -19,8 +19,8 @@ mkdir -p "$dir"
 
 common=(--documents lines --validation "$dir/validation.txt")
 recipe=(-z "$dir/tokenizer.bin" --shape dim=128,hidden=384,layers=5,heads=4,kv_heads=2,context=320
-        --steps 4000 --batch 16 --shards 4 --rate 3e-3 --warmup 100 --beta2 0.98 --validate-every 500
-        --checkpoint-every 200)
+        --steps 5000 --batch 8 --shards 4 --rate 3e-3 --warmup 150 --beta2 0.99 --validate-every 500
+        --checkpoint-every 250)
 
 per_story() { sed -n 's/^validation .* \([0-9.]*\) a document.*/\1/p' "$1"; }
 entropy=$(sed -n 's/.*: \([0-9.]*\) nats a text.*/\1/p' "$dir/grammar.log")

@@ -4,7 +4,8 @@
 // alone. No piece crosses the end of a word. Symbols are characters at first; again and again the most frequent pair of
 // neighbours (the lowest ids among equals) becomes a symbol, which is a piece whose score is minus its rank, so that the
 // tokenizer (runtime/tokenizer_encode.c) repeats the merges in their order. ASCII characters need no pieces of their own:
-// the byte pieces stand for them. Other characters get one if they come twice, the most frequent first, for at most a
+// the byte pieces stand for them; but for the space, since the one in front of a text is dropped again when it is printed,
+// and bytes never are. Other characters get one if they come twice, the most frequent first, for at most a
 // quarter of the room; the rest falls back to bytes and ends a run of symbols.
 //
 // Every pair knows the words it was seen in, so that a merge visits only those. The best pair is found by looking at all
@@ -18,7 +19,8 @@
 
 enum {
     SPECIALS = 3,
-    FIRST_PIECE = SPECIALS + 256,
+    FIRST_PIECE = SPECIALS + 256, // of what is learned; the last of all is the space
+    SMALLEST = FIRST_PIECE + 1,
     BARRIER = UINT32_MAX, // a character without a piece: part of no pair
     WORD_BYTES = 128,     // longer ones are cut
     PIECE_BYTES = 64,     // merges that would be longer are left
@@ -382,6 +384,7 @@ static tmac_status write_pieces(const learner *l, uint32_t characters, const cha
         put_piece(&output, -(float)i, s[characters + i].text, s[characters + i].bytes);
     for (uint32_t i = 0; i < characters; i++)
         put_piece(&output, -(float)(merges + i), s[i].text, s[i].bytes);
+    put_piece(&output, -(float)(merges + characters), " ", 1);
     return tmac_output_commit(&output);
 }
 
@@ -395,29 +398,29 @@ static tmac_status learn(learner *l, const char *const *texts, size_t text_count
         tmac_map_close(&map);
     }
     if (l->words.count == 0) return tmac_fail(TMAC_BAD_FILE, "the texts are empty");
-    find_characters(l, size - FIRST_PIECE);
+    find_characters(l, size - SMALLEST);
     if (!l->out_of_memory) cut_words(l);
     const uint32_t characters = l->symbol_count - 256;
     for (size_t i = 0; i < l->words.count && !l->out_of_memory; i++)
         count_word(l, (uint32_t)i, 1);
-    while (!l->out_of_memory && l->symbol_count - 256 < size - FIRST_PIECE)
+    while (!l->out_of_memory && l->symbol_count - 256 < size - SMALLEST)
         if (!merge_best(l)) break;
     if (l->out_of_memory)
         return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for %zu different words",
                          l->words.count);
-    if (l->symbol_count - 256 < size - FIRST_PIECE)
+    if (l->symbol_count - 256 < size - SMALLEST)
         return tmac_fail(TMAC_BAD_FILE,
                          "the texts yield only %u pieces: ask for no more, or give more text",
-                         l->symbol_count - 256 + FIRST_PIECE);
+                         l->symbol_count - 256 + SMALLEST);
     return write_pieces(l, characters, path);
 }
 
 tmac_status tmac_bpe_train(const char *const *texts, size_t text_count, uint32_t size,
                            const char *path)
 {
-    if (size < FIRST_PIECE || size > 1u << 20)
-        return tmac_fail(TMAC_USAGE, "a vocabulary has between %d and %u pieces, not %u",
-                         FIRST_PIECE, 1u << 20, size);
+    if (size < SMALLEST || size > 1u << 20)
+        return tmac_fail(TMAC_USAGE, "a vocabulary has between %d and %u pieces, not %u", SMALLEST,
+                         1u << 20, size);
     learner l = {.words = {.item_bytes = sizeof(word)}, .pairs = {.item_bytes = sizeof(pair)}};
     tmac_status status = learn(&l, texts, text_count, size, path);
     for (size_t i = 0; i < l.pairs.count; i++)

@@ -3,6 +3,7 @@
 //   tmac_train              text (and a model to start from, and a teacher) -> a TM2 model, checkpoints, curves
 //   tmac_bpe_train          text -> a vocabulary, written in llama2.c's form
 //   tmac_tell               a grammar in Lua -> texts and what the best possible likelihood of them is
+//   tmac_train_speed        a shape -> how fast it trains here
 #ifndef TMAC_TRAIN_TRAIN_H
 #define TMAC_TRAIN_TRAIN_H
 
@@ -51,7 +52,7 @@ typedef struct tmac_train_options {
 // at a checkpoint.
 tmac_status tmac_train(const tmac_train_options *options);
 
-// Learns `size` pieces: <unk>, <s>, </s>, the 256 bytes, then pairs by their frequency inside words. Writes `path` in the
+// Learns `size` pieces: <unk>, <s>, </s>, the 256 bytes, pairs by their frequency inside words, the space. Writes `path` in the
 // form of llama2.c's tokenizer.bin.
 tmac_status tmac_bpe_train(const char *const *texts, size_t text_count, uint32_t size,
                            const char *path);
@@ -59,5 +60,8 @@ tmac_status tmac_bpe_train(const char *const *texts, size_t text_count, uint32_t
 // Runs the grammar in `script` `count` times: one text a line to `path`. Prints the mean negative log-likelihood that the
 // grammar gives its own texts, in nats a text.
 tmac_status tmac_tell(const char *script, uint64_t count, uint64_t seed, const char *path);
+
+// Times a step on one thread against its matrix products alone, on `rows` rows of the shape's context, and prints both.
+tmac_status tmac_train_speed(const tmac_train_shape *shape, uint32_t rows);
 
 #endif
