@@ -288,12 +288,13 @@ static void count_pair(learner *l, uint32_t left, uint32_t right, uint32_t index
     p->words[p->word_count++] = index;
 }
 
-static void count_word(learner *l, uint32_t index, int sign)
+static void count_word(learner *l, uint32_t index, bool removed)
 {
     const word *w = (const word *)l->words.items + index;
+    const int64_t count = (int64_t)w->count;
     for (uint32_t i = 0; i + 1 < w->length; i++)
         count_pair(l, l->sequence[w->first + i], l->sequence[w->first + i + 1], index,
-                   sign * (int64_t)w->count);
+                   removed ? -count : count);
 }
 
 static bool mergeable(const learner *l, const pair *p)
@@ -348,9 +349,9 @@ static bool merge_best(learner *l)
     memcpy(text + a->bytes, b->text, b->bytes);
     const uint32_t both = add_symbol(l, text, bytes);
     for (uint32_t i = 0; i < count && !l->out_of_memory; i++) {
-        count_word(l, words[i], -1);
+        count_word(l, words[i], true);
         merge_in_word(l, words[i], left, right, both);
-        count_word(l, words[i], 1);
+        count_word(l, words[i], false);
     }
     free(words);
     return !l->out_of_memory;
@@ -402,7 +403,7 @@ static tmac_status learn(learner *l, const char *const *texts, size_t text_count
     if (!l->out_of_memory) cut_words(l);
     const uint32_t characters = l->symbol_count - 256;
     for (size_t i = 0; i < l->words.count && !l->out_of_memory; i++)
-        count_word(l, (uint32_t)i, 1);
+        count_word(l, (uint32_t)i, false);
     while (!l->out_of_memory && l->symbol_count - 256 < size - SMALLEST)
         if (!merge_best(l)) break;
     if (l->out_of_memory)

@@ -4,9 +4,9 @@
 #define TMAC_PASSES       tmac_passes_double
 #include "train/passes.inc"
 // The order matters: the table of passes first.
-#include "train/attention.c"
-#include "train/multiply.c"
-#include "train/network.c"
+#include "train/attention.c" // NOLINT(bugprone-suspicious-include)
+#include "train/multiply.c"  // NOLINT(bugprone-suspicious-include)
+#include "train/network.c"   // NOLINT(bugprone-suspicious-include)
 
 #include <criterion/criterion.h>
 
