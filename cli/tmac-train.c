@@ -146,7 +146,7 @@ static tmac_status read_choices(const texts_of_options *texts, tmac_train_option
     static const char *const schedules[] = {"cosine", "two-stage", "constant", NULL};
     static const char *const kinds[] = {"float", "ternary", "same", NULL};
     static const char *const tables[] = {"f32", "f16", NULL};
-    static const char *const documents[] = {"none", "lines", NULL};
+    static const char *const documents[] = {"none", "lines", "files", NULL};
     uint32_t kind;
     if (texts->shape && options->init)
         return tmac_fail(TMAC_USAGE, "--shape and --init: the initial model has its shape already");
@@ -165,7 +165,7 @@ static tmac_status read_choices(const texts_of_options *texts, tmac_train_option
     options->keep_kind = kind == 2;
     options->recipe.shape.ternary = kind == 1;
     TMAC_TRY(choose("table", texts->table, tables, &options->recipe.shape.half));
-    TMAC_TRY(choose("documents", texts->documents, documents, &options->recipe.lines));
+    TMAC_TRY(choose("documents", texts->documents, documents, &options->recipe.documents));
     return choose("schedule", texts->schedule, schedules, &options->recipe.schedule);
 }
 
@@ -210,7 +210,7 @@ static int train(int argc, char **argv)
         {0, "teacher-share", TMAC_OPTION_FLOAT, &r->teacher_share, "X",
          "of the loss, that is the divergence from the teacher (default 0.5)"},
         {0, "documents", TMAC_OPTION_STRING, &texts.documents, "HOW",
-         "lines: every line is a text of its own; none (default): all is one stream"},
+         "lines, files: each is a text of its own; none (default): all is one stream"},
         {0, "validation", TMAC_OPTION_STRING, &o.validation, "FILE",
          "text to validate on (default: the end of the texts)"},
         {0, "hold-out", TMAC_OPTION_FLOAT, &o.hold_out, "X",

@@ -101,7 +101,10 @@ static tmac_status add_file(tmac_corpus *corpus, const tmac_tokenizer *tokenizer
     tmac_status status;
     if (map.bytes == 0) {
         status = tmac_fail(TMAC_BAD_FILE, "is empty");
-    } else if (options->lines) {
+    } else if (options->documents == TMAC_DOCUMENTS_FILES) {
+        const uint32_t end = (uint32_t)tmac_tokenizer_eos(tokenizer);
+        status = add_text(corpus, tokenizer, text, map.bytes, &end);
+    } else if (options->documents == TMAC_DOCUMENTS_LINES) {
         status = add_lines(corpus, tokenizer, options, text, map.bytes);
     } else {
         size_t begin = character_start(text, map.bytes, options->begin),
@@ -118,14 +121,19 @@ tmac_status tmac_corpus_open(const tmac_corpus_options *options, const tmac_toke
 {
     memset(corpus, 0, sizeof *corpus);
     const int32_t bos = tmac_tokenizer_bos(tokenizer), eos = tmac_tokenizer_eos(tokenizer);
-    if (bos < 0 || (options->lines && eos < 0))
+    if (bos < 0 || (options->documents != TMAC_DOCUMENTS_NONE && eos < 0))
         return tmac_fail(TMAC_UNSUPPORTED, "the vocabulary has no %s token, which training needs",
                          bos < 0 ? "BOS" : "EOS");
     corpus->bos = (uint32_t)bos;
     corpus->context = options->context;
-    corpus->stream = !options->lines;
+    corpus->stream = options->documents == TMAC_DOCUMENTS_NONE;
     tmac_status status = tmac_ok();
-    for (size_t i = 0; i < options->path_count && status.code == TMAC_OK; i++)
+    size_t first = 0, last = options->path_count;
+    if (options->documents == TMAC_DOCUMENTS_FILES) {
+        first = (size_t)(options->begin * (double)options->path_count);
+        last = (size_t)(options->end * (double)options->path_count);
+    }
+    for (size_t i = first; i < last && status.code == TMAC_OK; i++)
         status = add_file(corpus, tokenizer, options, options->paths[i]);
     if (status.code != TMAC_OK) tmac_corpus_free(corpus);
     return status;

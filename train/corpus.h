@@ -23,18 +23,24 @@ typedef struct tmac_corpus {
     tmac_row *rows;
     size_t row_count, row_room;
     uint64_t bytes;     // of text
-    uint64_t documents; // lines, or 1
+    uint64_t documents; // lines, or files
     bool stream;        // rows may be shifted
     uint32_t bos, context;
 } tmac_corpus;
 
+typedef enum tmac_documents {
+    TMAC_DOCUMENTS_NONE,  // every file is a stream
+    TMAC_DOCUMENTS_LINES, // every line that is not empty is one
+    TMAC_DOCUMENTS_FILES, // every file is one
+} tmac_documents;
+
 typedef struct tmac_corpus_options {
     const char *const *paths;
     size_t path_count;
-    bool lines;       // every line that is not empty is a document
+    tmac_documents documents;
     uint32_t context; // tokens of a row at most
     double begin,
-        end; // the part of the whole that is wanted, 0 .. 1: of the lines, or of the bytes
+        end; // the part of the whole that is wanted, 0 .. 1: of the lines or files, or of the bytes
 } tmac_corpus_options;
 
 // Reads all texts. Fails on one that cannot be read and where nothing is left to learn from. The caller calls

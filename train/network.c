@@ -124,7 +124,7 @@ tmac_status tmac_workspace_new(const tmac_network *network, uint32_t tokens,
     if (wide > widest) widest = wide;
     memset(workspace, 0, sizeof *workspace);
     workspace->tokens = tokens;
-    workspace->layers = calloc(s->layers, sizeof *workspace->layers);
+    workspace->layers = calloc(s->layers ? s->layers : 1, sizeof *workspace->layers);
     // Documents of a chunk are at most context long, so that their squares sum to at most tokens * context.
     const size_t squares = (size_t)tokens * (s->context < tokens ? s->context : tokens) * s->heads;
     size_t count = 0, bytes = 0, limit = (size_t)s->layers * 14 + 16;

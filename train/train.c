@@ -124,12 +124,12 @@ static tmac_status open_texts(run *r)
 {
     const tmac_train_options *o = r->options;
     const double kept = 1.0 - (double)o->hold_out;
-    tmac_corpus_options part = {o->texts, o->text_count, r->recipe.lines, r->recipe.shape.context,
+    const tmac_documents documents = (tmac_documents)r->recipe.documents;
+    tmac_corpus_options part = {o->texts, o->text_count, documents, r->recipe.shape.context,
                                 0,        kept};
     TMAC_TRY(tmac_corpus_open(&part, r->tokenizer, &r->text));
     if (o->validation)
-        part = (tmac_corpus_options){&o->validation,          1, r->recipe.lines,
-                                     r->recipe.shape.context, 0, 1};
+        part = (tmac_corpus_options){&o->validation, 1, documents, r->recipe.shape.context, 0, 1};
     else {
         part.begin = kept;
         part.end = 1;

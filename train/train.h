@@ -26,7 +26,7 @@ typedef struct tmac_recipe {
     tmac_train_shape shape;
     uint64_t seed, steps, batch, shards, chunk, warmup;
     uint32_t schedule;
-    uint32_t lines; // every line of the texts is a document
+    uint32_t documents; // tmac_documents of train/corpus.h: what in the texts has an end of its own
     float rate, decay, clip, beta1, beta2, teacher_share;
 } tmac_recipe;
 

@@ -207,7 +207,7 @@ Test(train, rows_cover_a_text_and_documents_end)
     write_text("abcdefghij\n\nxyz\n", path);
     const char *paths[] = {path};
     tmac_corpus corpus;
-    tmac_corpus_options options = {paths, 1, true, 8, 0, 1};
+    tmac_corpus_options options = {paths, 1, TMAC_DOCUMENTS_LINES, 8, 0, 1};
     uint32_t inputs[8], targets[8];
     cr_assert_eq(tmac_corpus_open(&options, tokenizer, &corpus).code, TMAC_OK);
     cr_assert_eq(corpus.documents, 2);
@@ -220,7 +220,13 @@ Test(train, rows_cover_a_text_and_documents_end)
     cr_assert_eq(targets[0], 259, "the space");
     tmac_corpus_free(&corpus);
 
-    options.lines = false;
+    options.documents = TMAC_DOCUMENTS_FILES;
+    cr_assert_eq(tmac_corpus_open(&options, tokenizer, &corpus).code, TMAC_OK);
+    cr_assert_eq(corpus.token_count, 18, "16 bytes, the space in front and EOS, not %zu",
+                 corpus.token_count);
+    tmac_corpus_free(&corpus);
+
+    options.documents = TMAC_DOCUMENTS_NONE;
     cr_assert_eq(tmac_corpus_open(&options, tokenizer, &corpus).code, TMAC_OK);
     cr_assert_eq(corpus.row_count, 3, "17 tokens in rows of 8, 8 and 1");
     cr_assert_eq(tmac_corpus_row(&corpus, 0, 5, inputs, targets), 8);

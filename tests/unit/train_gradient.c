@@ -79,7 +79,7 @@ static void check_network(const tmac_train_shape *shape)
     cr_assert_eq(tmac_network_new(shape, 0, &network).code, TMAC_OK);
     cr_assert_eq(tmac_workspace_new(&network, TOKENS, &workspace).code, TMAC_OK);
     double *parameters = random_parameters(&network, 7);
-    double *gradient = calloc(network.parameters, sizeof *gradient);
+    double *gradient = calloc(network.parameters + 1, sizeof *gradient);
     cr_assert_not_null(gradient);
     gradient_in_double(shape, &plain_text, parameters, gradient);
     tmac_random random = {3};
@@ -146,7 +146,7 @@ Test(train, gradients_straight_through)
     cr_assert_eq(tmac_network_new(&shape, 0, &network).code, TMAC_OK);
     cr_assert_eq(tmac_workspace_new(&network, TOKENS, &workspace).code, TMAC_OK);
     double *parameters = random_parameters(&network, 11);
-    double *gradient = calloc(network.parameters, sizeof *gradient);
+    double *gradient = calloc(network.parameters + 1, sizeof *gradient);
     cr_assert_not_null(gradient);
     tmac_network_set(&network, parameters);
     const tmac_tensor *w = tensor_of(&network, layer, TMAC_T_GATE),
@@ -227,7 +227,7 @@ Test(train, gradients_of_distillation)
     cr_assert_eq(tmac_workspace_new(&student, TOKENS, &one).code, TMAC_OK);
     cr_assert_eq(tmac_workspace_new(&teacher, TOKENS, &other).code, TMAC_OK);
     double *parameters = random_parameters(&student, 21), *wise = random_parameters(&teacher, 22);
-    double *gradient = calloc(student.parameters, sizeof *gradient);
+    double *gradient = calloc(student.parameters + 1, sizeof *gradient);
     cr_assert_not_null(gradient);
     tmac_network_set(&teacher, wise);
     tmac_network_forward(&teacher, &other, &text);
