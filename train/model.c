@@ -78,16 +78,17 @@ static float normal(tmac_random *random)
 
 void tmac_parameters_random(const tmac_network *network, uint64_t seed, float *parameters)
 {
-    const tmac_train_shape *s = &network->shape;
     tmac_random random = {seed};
     for (uint32_t i = 0; i < network->tensor_count; i++) {
         const tmac_tensor *tensor = &network->tensors[i];
         const size_t count = (size_t)tensor->rows * tensor->columns;
         const uint32_t in_layer = (i - TMAC_T_LAYERS) % TMAC_T_COUNT;
-        // About half of what keeps variances as they are; what adds to the residual stream starts smaller.
-        double deviation = tensor->kind == TMAC_TENSOR_TABLE ? 0.04 : 0.5 / sqrt(tensor->columns);
-        if (i >= TMAC_T_LAYERS && (in_layer == TMAC_T_OUTPUT || in_layer == TMAC_T_DOWN))
-            deviation /= sqrt(2.0 * s->layers);
+        // Matrices get about half of what keeps variances as they are. What adds to the residual stream starts well below
+        // the embedding, so that a token can still be told from others after all layers: copying is learned sooner.
+        const bool adds =
+            i >= TMAC_T_LAYERS && (in_layer == TMAC_T_OUTPUT || in_layer == TMAC_T_DOWN);
+        const double deviation =
+            tensor->kind == TMAC_TENSOR_TABLE ? 0.1 : (adds ? 0.05 : 0.5) / sqrt(tensor->columns);
         for (size_t k = 0; k < count; k++)
             parameters[tensor->at + k] =
                 tensor->kind == TMAC_TENSOR_NORM ? 1.0f : (float)deviation * normal(&random);
