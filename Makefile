@@ -3,6 +3,7 @@
 #   make deps       install the Debian packages this needs
 #   make            build everything into build/bin
 #   make demo       build, tune this machine on the 2B-4T shape, generate; MODEL=file for a real model
+#   make demo-model  the model of models/ from its grammar, bit for bit; TWIN=1 its float twin too
 #   make test       everything that must hold, in under 15 minutes on 2 cores
 #   make soak       a database of a million trials, eight writers for a minute
 #   make bench      kernels and tokens per second, next to what this host can do
@@ -26,7 +27,8 @@ NATIVE   ?= $(BUILD)
 
 PACKAGES := lua5.4 sqlite3 libsodium jansson libpcre2-8 libedit $(if $(filter x86_64,$(ARCH)),libcpuid)
 DEBIAN   := build-essential pkg-config liblua5.4-dev libsqlite3-dev libcriterion-dev \
-            libsodium-dev libjansson-dev libpcre2-dev libedit-dev $(if $(filter x86_64,$(ARCH)),libcpuid-dev)
+            libsodium-dev libjansson-dev libpcre2-dev libedit-dev libopenblas0-pthread \
+            $(if $(filter x86_64,$(ARCH)),libcpuid-dev)
 
 # No contraction anywhere: multiply-add is fused where the source says so and nowhere else.
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
@@ -36,7 +38,7 @@ LDFLAGS  ?=
 LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson -lpcre2-8 -ledit -llua5.4,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
 
 # Folders that become archives, in link order: each may use those after it.
-ARCHIVED := tune db convert kernels runtime base
+ARCHIVED := train tune db convert kernels runtime base
 PROGRAMS := $(patsubst cli/%.c,$(BUILD)/bin/%,$(filter-out $(CROSS:%=cli/tmac-gen.c),$(wildcard cli/tmac-*.c)))
 ARCHIVES := $(ARCHIVED:%=$(BUILD)/lib/lib%.a)
 GEN      := $(NATIVE)/bin/tmac-gen
@@ -45,7 +47,7 @@ CLI_SHARED := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(wildcard cli/tmac-*
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)/*.c))
 
-.PHONY: all deps demo test test-kernels bench lint sanitize clean
+.PHONY: all deps demo demo-model test test-kernels bench lint sanitize clean
 .DELETE_ON_ERROR:
 all: $(PROGRAMS)
 
@@ -94,6 +96,16 @@ $(BUILD)/lib/libruntime.a: $(call objects,runtime)
 $(BUILD)/lib/libconvert.a: $(call objects,convert)
 $(BUILD)/lib/libdb.a:      $(call objects,db)
 $(BUILD)/lib/libtune.a:    $(call objects,tune)
+$(BUILD)/lib/libtrain.a:   $(call objects,train)
+
+# Training: the passes once for each instruction set, and what they call.
+FLAGS_train/passes_baseline := -O3 -fno-math-errno
+ifeq ($(ARCH),x86_64)
+FLAGS_train/passes_avx2     := $(FLAGS_train/passes_baseline) -mavx2 -mfma
+FLAGS_train/passes_avx512bw := $(FLAGS_train/passes_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
+endif
+FLAGS_train/multiply := -O3
+FLAGS_train/tell = $(shell pkg-config --cflags lua5.4)
 
 # ------------------------------------------------------------------------------------------------ generator, kernels
 # tmac-gen renders templates into $(BUILD)/kernels and writes kernels.mk beside them, which names the objects
@@ -239,10 +251,13 @@ sanitize:
 demo: all
 	$(Q)BUILD=$(BUILD) MODEL='$(MODEL)' TOKENIZER='$(TOKENIZER)' PROMPT='$(PROMPT)' bash cli/demo.sh
 
+demo-model: all
+	$(Q)BUILD=$(BUILD) TWIN='$(TWIN)' bash models/rebuild.sh
+
 bench: all
 	$(Q)BUILD=$(BUILD) CC='$(CC)' bash tests/bench.sh
 
-SOURCES := $(wildcard base/*.[ch] gen/*.[ch] runtime/*.[ch] db/*.[ch] tune/*.[ch] convert/*.[ch] cli/*.[ch] tests/*.[ch] tests/unit/*.[ch] tests/plain/*.c)
+SOURCES := $(wildcard base/*.[ch] gen/*.[ch] runtime/*.[ch] db/*.[ch] tune/*.[ch] convert/*.[ch] train/*.[ch] cli/*.[ch] tests/*.[ch] tests/unit/*.[ch] tests/plain/*.c)
 LINTED  := $(filter %.c,$(filter-out base/self_test_%,$(SOURCES)))
 lint:
 	$(SAY) FORMAT

@@ -8,7 +8,7 @@
 #include "db/fleet.h"
 
 typedef struct db_context {
-    const char *path, *fleet, *output, *name;
+    const char *path, *fleet, *output, *name, *emit;
     bool json, csv, no_kernels, no_sign, no_check, dry_run;
     uint64_t threads;
     char **operands; // after the name of the command
@@ -31,6 +31,7 @@ void db_table_row(db_table *table, ...);                              // width s
 tmac_status db_table_end(db_table *table, const db_context *context); // prints and frees
 
 tmac_status db_status(const db_context *context);
+tmac_status db_plan(const db_context *context);
 tmac_status db_export(const db_context *context);
 tmac_status db_import(const db_context *context);
 tmac_status db_merge(const db_context *context);

@@ -13,6 +13,7 @@ static const struct {
     tmac_status (*run)(const db_context *context);
 } commands[] = {
     {"status", 0, 0, true, db_status},
+    {"plan", 1, 1, true, db_plan},
     {"export", 1, 1, false, db_export},
     {"import", 1, 1000, false, db_import},
     {"merge", 1, 1000, false, db_merge},
@@ -56,7 +57,9 @@ int main(int argc, char **argv)
         {0, "fleet", TMAC_OPTION_STRING, &c.fleet, "FILES",
          "look up these databases and exports too, separated by ':' (default: $TMAC_FLEET)"},
         {'j', "threads", TMAC_OPTION_UNSIGNED, &c.threads, "N",
-         "explain for this many threads (default: all that were measured)"},
+         "explain or plan for this many threads (default: all that were measured; the usual)"},
+        {0, "emit-c", TMAC_OPTION_STRING, &c.emit, "DIR",
+         "plan: write it as C, for a static tmac-run with nothing but its kernels"},
         {0, "name", TMAC_OPTION_STRING, &c.name, "NAME", "a name for the key, for people"},
         {0, "no-kernels", TMAC_OPTION_FLAG, &c.no_kernels, NULL, "export without compiled kernels"},
         {0, "no-sign", TMAC_OPTION_FLAG, &c.no_sign, NULL,
@@ -78,12 +81,15 @@ int main(int argc, char **argv)
             "Commands:\n"
             "  status             hosts, records, what was tuned and what runs here\n"
             "  explain MODEL|SET  every candidate, its figures, why the winner won\n"
+            "  plan MODEL         the kernels it would run with here\n"
             "  compare A B        two hosts, by the first digits of their names\n"
             "  doctor             is what was measured still about this host?\n"
             "  sql [STATEMENT]    a read-only prompt\n"
             "  export FILE        seal what was measured here, write one canonical file\n"
             "  import FILE...     take over what trusted signers sealed, keep the rest aside\n"
             "  merge FILE...      take over your own databases and exports\n"
+            "  report FILE        all of it on one page of HTML\n"
+            "  push URL, pull URL give to and take from a hub, postgres://...\n"
             "  verify [FILE]      check the database, or an export, completely\n"
             "  key new|list|trust KEY|revoke KEY\n"
             "  gc                 drop what no lookup can use",

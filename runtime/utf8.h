@@ -1,4 +1,4 @@
-// UTF-8, strictly: no overlong forms, no surrogates, nothing above U+10FFFF. Private to runtime/ and cli/.
+// UTF-8, strictly: no overlong forms, no surrogates, nothing above U+10FFFF. Private to runtime/, train/ and cli/.
 #ifndef TMAC_RUNTIME_UTF8_H
 #define TMAC_RUNTIME_UTF8_H
 
