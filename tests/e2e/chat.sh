@@ -85,7 +85,7 @@ else
 fi
 # The signal stops the answer and not the program.
 mkfifo "$work/in"
-"$run" "$model" --chat --template llama2 -t 1 --logit-bias 2:-inf -q <"$work/in" >"$work/out" 2>"$work/err" &
+"$run" "$model" --chat --template llama2 -t 1 --logit-bias 2:-inf --logit-bias 13:-inf -q <"$work/in" >"$work/out" 2>"$work/err" &
 pid=$!
 exec 3>"$work/in"
 printf 'Once upon a time\n' >&3

@@ -26,7 +26,11 @@ for program in "$bin"/tmac-*; do
     check "$name --version" "$("$program" --version)" "$name $(sed -n 's/.*TMAC_VERSION "\(.*\)"/\1/p' base/version.h)"
     refused "$name: unknown option" 2 "unknown option '--no-such-option'; try '$name --help'" "$program" --no-such-option
     refused "$name: unknown short option" 2 "unknown option '-Z'" "$program" -Z
-    refused "$name: extra operands" 2 "extra operand" "$program" a b c d e
+    case $name in
+    tmac-db) refused "$name: no such command" 2 "unknown command 'a'" "$program" a b ;;
+    tmac-train) refused "$name: texts and nowhere to go" 2 "where to?" "$program" a b ;;
+    *) refused "$name: extra operands" 2 "extra operand" "$program" a b c d e ;;
+    esac
     refused "$name: full disk" 1 "No space left" bash -c '"$0" --help >/dev/full' "$program"
 
     sed -n 's/^ *\(-[a-z], \)\{0,1\}--\([a-z0-9-]*\).*/\2/p' "$work/help" | sort >"$work/in_help"
