@@ -38,8 +38,8 @@ LDFLAGS  ?=
 LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson -lpcre2-8 -ledit -llua5.4,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
 
 # Folders that become archives, in link order: each may use those after it.
-ARCHIVED := train tune db convert kernels runtime base
-PROGRAMS := $(patsubst cli/%.c,$(BUILD)/bin/%,$(filter-out $(CROSS:%=cli/tmac-gen.c),$(wildcard cli/tmac-*.c)))
+ARCHIVED := $(if $(CROSS),,train) tune db convert kernels runtime base
+PROGRAMS := $(patsubst cli/%.c,$(BUILD)/bin/%,$(filter-out $(CROSS:%=cli/tmac-gen.c) $(CROSS:%=cli/tmac-train.c),$(wildcard cli/tmac-*.c)))
 ARCHIVES := $(ARCHIVED:%=$(BUILD)/lib/lib%.a)
 GEN      := $(NATIVE)/bin/tmac-gen
 # Shared by the programs: cli/*.c that are not programs themselves.

@@ -15,12 +15,33 @@ local records, rules = {}, {}
 
 ---------------------------------------------------------------------------------------------------------- who
 
-records.hero = {}
-for name in ("Anna Clara Ella Emma Ida Julia Lily Lucy Mia Nora Rosa Sara Tilda Zoe"):gmatch("%a+") do
-    table.insert(records.hero, { name = name, child = "girl", he = "she", his = "her", him = "her", hero = "heroine" })
+-- The cast, and what each of them is known by, in every story.
+local girls = {
+    Anna = "red boots", Clara = "long braids", Ella = "loud laugh", Emma = "yellow raincoat", Ida = "muddy knees",
+    Julia = "silver earrings", Lily = "green ribbons", Lucy = "bright freckles", Mia = "wild curls",
+    Nora = "round glasses", Rosa = "striped socks", Sara = "woollen cap", Tilda = "wooden shoes", Zoe = "big dimples",
+}
+local boys = {
+    Adam = "crooked teeth", Ben = "patched trousers", David = "long legs", Emil = "straw hat", Finn = "sandy hair",
+    Jack = "torn pockets", Jonas = "blue scarf", Leo = "thick eyebrows", Max = "scratched elbows",
+    Noah = "warm mittens", Oscar = "checked shirt", Sam = "missing tooth", Tim = "squeaky shoes",
+    Tom = "leather belt",
+}
+
+-- Tables have no order of their own; a list has.
+local function sorted(set)
+    local names = {}
+    for name in pairs(set) do names[#names + 1] = name end
+    table.sort(names)
+    return names
 end
-for name in ("Adam Ben David Emil Finn Jack Jonas Leo Max Noah Oscar Sam Tim Tom"):gmatch("%a+") do
-    table.insert(records.hero, { name = name, child = "boy", he = "he", his = "his", him = "him", hero = "hero" })
+
+records.hero = {}
+for _, name in ipairs(sorted(girls)) do
+    table.insert(records.hero, { name = name, mark = girls[name], child = "girl", he = "she", his = "her", him = "her", hero = "heroine" })
+end
+for _, name in ipairs(sorted(boys)) do
+    table.insert(records.hero, { name = name, mark = boys[name], child = "boy", he = "he", his = "his", him = "him", hero = "hero" })
 end
 
 records.trait = {
@@ -60,10 +81,14 @@ records.friend = {
     { kind = "duck", said = "cackled", can = "swim" },
 }
 
+local animals = {
+    Pip = "a tiny bell", Momo = "a paper crown", Bruno = "an eyepatch", Tilly = "a pearl necklace",
+    Hugo = "a top hat", Pearl = "a lace collar", Rusty = "an iron ring", Coco = "a long feather",
+    Nutmeg = "a checked vest", Biscuit = "one torn mitten", Fidget = "two odd socks", Barnaby = "a bow tie",
+    Pepper = "a nightcap", Olga = "a flowered shawl", Ziggy = "a knitted jumper", Button = "a brass medal",
+}
 records.called = {}
-for name in ("Pip Momo Bruno Tilly Hugo Pearl Rusty Coco Nutmeg Biscuit Fidget Barnaby Pepper Olga Ziggy Button"):gmatch("%a+") do
-    table.insert(records.called, { name = name })
-end
+for _, name in ipairs(sorted(animals)) do table.insert(records.called, { name = name, wears = animals[name] }) end
 
 rules.look = {
     "an old", "a tiny", "a round", "a sleepy", "a funny", "a lonely", "a fat", "a thin", "a young", "a polite", "a grumpy",
@@ -155,10 +180,15 @@ records.high = {
 rules.story = { "[opening] [wishing] [going] [way] [meeting] [solving] [arriving] [ending]" }
 
 rules.opening = {
-    "Once upon a time there was a [trait:trait]{trait.is} [hero:hero]{hero.child} called {hero.name} who lived [place:place]{place.home}. [habit]",
-    "[hero:hero]{hero.name} was a [trait:trait]{trait.is} {hero.child} and lived [place:place]{place.home}. [habit]",
-    "Far away, [place:place]{place.home}, lived a [trait:trait]{trait.is} [hero:hero]{hero.child} whose name was {hero.name}. [habit]",
-    "Long ago a [trait:trait]{trait.is} [hero:hero]{hero.child} lived [place:place]{place.home}. Everybody called {hero.him} {hero.name}. [habit]",
+    "Once upon a time there was a [trait:trait]{trait.is} [hero:hero]{hero.child} called {hero.name} who lived [place:place]{place.home}. [known] [habit]",
+    "[hero:hero]{hero.name} was a [trait:trait]{trait.is} {hero.child} and lived [place:place]{place.home}. [known] [habit]",
+    "Far away, [place:place]{place.home}, lived a [trait:trait]{trait.is} [hero:hero]{hero.child} whose name was {hero.name}. [known] [habit]",
+    "Long ago a [trait:trait]{trait.is} [hero:hero]{hero.child} lived [place:place]{place.home}. Everybody called {hero.him} {hero.name}. [known] [habit]",
+}
+rules.known = {
+    "Everyone knew {hero.his} {hero.mark}.",
+    "You could tell {hero.him} by {hero.his} {hero.mark}.",
+    "{^hero.he} was proud of {hero.his} {hero.mark}.",
 }
 rules.habit = {
     "{^hero.he} {trait.so}.",
@@ -236,9 +266,9 @@ rules.object = {
 rules.long = { "for an hour", "all morning", "for half a day", "until noon", "for a long time", "a hundred steps" }
 rules.empty = { "empty", "very still", "full of strangers", "bright and loud", "wet and cold", "covered with flowers" }
 rules.meeting = {
-    "[tears] {^place.near} sat [look] [friend:friend]{friend.kind}. \"[hello],\" {friend.said} the {friend.kind}. \"My name is [called:called]{called.name}. [offer]\"",
-    "[tears] Just then {hero.he} met [look] [friend:friend]{friend.kind} named [called:called]{called.name} {place.near}. \"[hello],\" {friend.said} {called.name}. \"[offer]\"",
-    "[tears] \"[hello],\" said a voice {place.near}. It belonged to [called:called]{called.name}, [look] [friend:friend]{friend.kind}. \"[offer]\"",
+    "[tears] {^place.near} sat [look] [friend:friend]{friend.kind}. \"[hello],\" {friend.said} the {friend.kind}. \"My name is [called:called]{called.name}. [offer]\" It wore {called.wears}.",
+    "[tears] Just then {hero.he} met [look] [friend:friend]{friend.kind} named [called:called]{called.name} {place.near}. \"[hello],\" {friend.said} {called.name}. \"[offer]\" It wore {called.wears}.",
+    "[tears] \"[hello],\" said a voice {place.near}. It belonged to [called:called]{called.name}, [look] [friend:friend]{friend.kind}. \"[offer]\" It wore {called.wears}.",
 }
 rules.tears = {
     "{^hero.he} sat down and thought.",

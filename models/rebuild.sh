@@ -13,13 +13,13 @@ train=$bin/tmac-train
 mkdir -p "$dir"
 
 # What is learned from, and what is judged by: stories of another seed.
-[ -s "$dir/train.txt" ] || "$train" tell "$here/grammar.lua" --seed 1 --count 60000 -o "$dir/train.txt"
+[ -s "$dir/train.txt" ] || "$train" tell "$here/grammar.lua" --seed 1 --count 80000 -o "$dir/train.txt"
 "$train" tell "$here/grammar.lua" --seed 2 --count 1000 -o "$dir/validation.txt" | tee "$dir/grammar.log"
 [ -s "$dir/tokenizer.bin" ] || "$train" tokenizer --size 1536 -o "$dir/tokenizer.bin" "$dir/train.txt"
 
 common=(--documents lines --validation "$dir/validation.txt")
-recipe=(-z "$dir/tokenizer.bin" --shape dim=128,hidden=384,layers=5,heads=4,kv_heads=2,context=320
-        --steps 5000 --batch 8 --shards 4 --rate 3e-3 --warmup 150 --beta2 0.99 --validate-every 500
+recipe=(-z "$dir/tokenizer.bin" --shape dim=128,hidden=320,layers=5,heads=4,context=320
+        --steps 6000 --batch 8 --shards 4 --rate 3e-3 --warmup 150 --beta2 0.99 --validate-every 500
         --checkpoint-every 250)
 
 per_story() { sed -n 's/^validation .* \([0-9.]*\) a document.*/\1/p' "$1"; }

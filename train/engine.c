@@ -72,7 +72,7 @@ static tmac_status make_pieces(tmac_engine *e)
             e->pieces[e->piece_count++] =
                 (piece){tensor->at + at,
                         (uint32_t)(count - at < PIECE_NUMBERS ? count - at : PIECE_NUMBERS),
-                        tensor->kind != TMAC_TENSOR_NORM, 0};
+                        tensor->kind == TMAC_TENSOR_MATRIX, 0};
     }
     return tmac_ok();
 }

@@ -11,7 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/options.h"
 #include "base/status.h"
 #include "train/network.h"
 

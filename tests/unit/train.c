@@ -10,6 +10,7 @@
 #include "tests/unit/tiny.h"
 #include "tests/unit/train_gradient.h"
 #include "train/corpus.h"
+#include "train/engine.h"
 #include "train/model.h"
 #include "train/multiply.h"
 #include "train/state.h"
@@ -304,4 +305,25 @@ Test(train, checkpoint_refuses_damage_and_other_recipes)
     cr_assert_eq(tmac_state_read(&copy, &recipe, texts, path).code, TMAC_NOT_FOUND);
     tmac_state_free(&state);
     tmac_state_free(&copy);
+}
+
+// ------------------------------------------------------------------------------------------------------ schedules
+
+Test(train, rates_follow_their_schedule)
+{
+    tmac_recipe recipe = {.steps = 1100, .warmup = 100, .rate = 2.0f};
+    double decay;
+    recipe.schedule = TMAC_SCHEDULE_COSINE;
+    cr_assert_float_eq(tmac_engine_rate(&recipe, 0, &decay), 0.02, 1e-9);
+    cr_assert_float_eq(tmac_engine_rate(&recipe, 99, &decay), 2.0, 1e-9);
+    cr_assert_float_eq(tmac_engine_rate(&recipe, 600, &decay), 2.0 * 0.525, 1e-9);
+    cr_assert_float_eq(tmac_engine_rate(&recipe, 1100, &decay), 0.1, 1e-9);
+    cr_assert_eq(decay, 1.0);
+    recipe.schedule = TMAC_SCHEDULE_TWO_STAGE;
+    cr_assert_float_eq(tmac_engine_rate(&recipe, 350, &decay), 1.5, 1e-9);
+    cr_assert_eq(decay, 1.0);
+    cr_assert_float_eq(tmac_engine_rate(&recipe, 600, &decay), 2.0 / 3.0, 1e-9);
+    cr_assert_eq(decay, 0.0, "no weight decay in the second stage");
+    recipe.schedule = TMAC_SCHEDULE_CONSTANT;
+    cr_assert_float_eq(tmac_engine_rate(&recipe, 1000, &decay), 2.0, 1e-9);
 }

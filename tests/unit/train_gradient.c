@@ -28,7 +28,7 @@ static double uniform(tmac_random *random)
 static double *random_parameters(const tmac_network *network, uint64_t seed)
 {
     tmac_random random = {seed};
-    double *parameters = calloc(network->parameters, sizeof *parameters);
+    double *parameters = calloc(network->parameters + 1, sizeof *parameters);
     cr_assert_not_null(parameters);
     for (uint32_t i = 0; i < network->tensor_count; i++) {
         const tmac_tensor *tensor = &network->tensors[i];
