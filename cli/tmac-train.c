@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/host.h"
+#include "base/options.h"
 #include "base/pool.h"
 #include "convert/convert.h"
 #include "train/train.h"
