@@ -34,7 +34,7 @@ for program in "$bin"/tmac-*; do
     refused "$name: full disk" 1 "No space left" bash -c '"$0" --help >/dev/full' "$program"
 
     sed -n 's/^ *\(-[a-z], \)\{0,1\}--\([a-z0-9-]*\).*/\2/p' "$work/help" | sort >"$work/in_help"
-    sed -n 's/^\(\\fB\\-[a-z]\\fR, \)\{0,1\}\\fB\\-\\-\([^ ]*\)\\fR.*/\2/p' "docs/man/$name.1" | sed 's/\\-/-/g' | sort >"$work/in_manual"
+    grep '^\\fB\\-' "docs/man/$name.1" | sed 's/\\-/-/g' | grep -o 'fB--[a-z0-9-]*' | cut -c5- | sort -u >"$work/in_manual"
     check "$name: manual and --help have the same options" "$(cat "$work/in_manual")" "$(cat "$work/in_help")"
 done
 
