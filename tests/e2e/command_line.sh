@@ -33,7 +33,7 @@ for program in "$bin"/tmac-*; do
     esac
     refused "$name: full disk" 1 "No space left" bash -c '"$0" --help >/dev/full' "$program"
 
-    sed -n 's/^ *\(-[a-z], \)\{0,1\}--\([a-z0-9-]*\).*/\2/p' "$work/help" | sort >"$work/in_help"
+    sed -n 's/^ *\(-[a-z], \)\{0,1\}--\([a-z0-9-]*\).*/\2/p' "$work/help" | sort -u >"$work/in_help"
     grep '^\\fB\\-' "docs/man/$name.1" | sed 's/\\-/-/g' | grep -o 'fB--[a-z0-9-]*' | cut -c5- | sort -u >"$work/in_manual"
     check "$name: manual and --help have the same options" "$(cat "$work/in_manual")" "$(cat "$work/in_help")"
 done
