@@ -5,6 +5,7 @@
 #   make demo       build, tune this machine on the 2B-4T shape, generate; MODEL=file for a real model
 #   make demo-model  the model of models/ from its grammar, bit for bit; TWIN=1 its float twin too
 #   make test       everything that must hold, in under 15 minutes on 2 cores
+#   make fuzz       every parser of foreign bytes under libFuzzer, ASan and UBSan; FUZZ_RUNS=executions for each
 #   make soak       a database of a million trials, eight writers for a minute
 #   make bench      kernels and tokens per second, next to what this host can do
 #   make lint       clang-format, clang-tidy, cppcheck, and both compilers with warnings as errors
@@ -186,6 +187,43 @@ $(BUILD)/tests/fleet: $(BUILD)/obj/tests/fleet.o $(ARCHIVES)
 soak: all $(BUILD)/tests/fleet
 	$(Q)BUILD=$(BUILD) bash tests/soak.sh
 
+# Fuzz targets (tests/fuzz), one for each parser of foreign bytes. `make fuzz` gives each FUZZ_RUNS executions under
+# ASan and UBSan, beginning with the committed corpus and what earlier runs found; `make test` replays the corpus.
+FUZZ         := $(BUILD)/fuzz
+FUZZ_CC      ?= clang
+FUZZ_RUNS    ?= 100000
+FUZZ_TARGETS := tm2 gguf llama2c bitllama edge folder vocabulary sentencepiece tokenizer_json export
+FUZZ_RUNTIME  = $(wildcard $(shell $(FUZZ_CC) -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-*.a \
+                $(shell $(FUZZ_CC) -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.fuzzer-*.a)
+FUZZ_WRAPPED := -Wl,--wrap=tmac_map_open,--wrap=tmac_map_close,--wrap=madvise
+FUZZ_OBJECTS := $(patsubst %,$(BUILD)/obj/tests/fuzz/%.o,input models folder vocabularies export)
+FUZZ_ARCHIVES := $(patsubst %,$(BUILD)/lib/lib%.a,db convert runtime base)
+
+$(BUILD)/tests/replay: $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_OBJECTS) $(FUZZ_ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(FUZZ_WRAPPED) -Wl,--as-needed -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(FUZZ_ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
+$(BUILD)/fuzz-%: tests/fuzz/entry.c $(FUZZ_OBJECTS) $(FUZZ_ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -DFUZZ_TARGET=fuzz_$* -fsanitize=fuzzer $(FUZZ_WRAPPED) -Wl,--as-needed -o $@ \
+	    $(filter %.c %.o,$^) -Wl,--start-group $(FUZZ_ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
+.PHONY: fuzz fuzz-programs fuzz-corpus
+fuzz-programs: $(FUZZ_TARGETS:%=$(BUILD)/fuzz-%)
+fuzz:
+	$(Q)if [ -z '$(FUZZ_RUNTIME)' ]; then \
+	    echo 'make fuzz: skipped: no libFuzzer here (on Debian: apt-get install clang libclang-rt-14-dev)'; exit 0; fi; \
+	$(MAKE) --no-print-directory BUILD=$(FUZZ) CC='$(FUZZ_CC)' CFLAGS='-O1 -g' \
+	    SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' \
+	    fuzz-programs && \
+	FUZZ=$(FUZZ) FUZZ_RUNS=$(FUZZ_RUNS) bash tests/fuzz/run.sh $(FUZZ_TARGETS)
+
+# Writes tests/fuzz/corpus anew.
+fuzz-corpus: all
+	$(Q)BUILD=$(BUILD) bash tests/fuzz/seeds.sh
+
 # The amx kernels' own text with emulated tile instructions, under the same checker: linked before the archive, these
 # objects take the place of the real ones.
 $(BUILD)/kernels/emulated/%.o: $(BUILD)/kernels/%.c
@@ -206,14 +244,14 @@ $(BUILD)/tests/check-kernels-amx: $(BUILD)/obj/tests/check_kernels.o \
 SANITIZED := $(BUILD)/sanitized
 UBSAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-test: all $(BUILD)/tests/unit $(BUILD)/tests/fleet $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
+test: all $(BUILD)/tests/unit $(BUILD)/tests/replay $(BUILD)/tests/fleet $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
 	$(Q)$(MAKE) --no-print-directory BUILD=$(SANITIZED) SANITIZE='$(UBSAN)' CFLAGS='-O1 -g' test-programs
 	$(Q)! $(AARCH64_READY) || ! $(MAKE) --no-print-directory $(AARCH64)/sysroot/.complete || \
 	    $(MAKE) --no-print-directory aarch64-programs # skipped where its libraries cannot be fetched
 	$(Q)BUILD=$(BUILD) SANITIZED=$(SANITIZED) bash tests/run.sh
 
 .PHONY: test-programs
-test-programs: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels $(if $(CROSS),,$(BUILD)/tests/fleet)
+test-programs: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels $(if $(CROSS),,$(BUILD)/tests/fleet $(BUILD)/tests/replay)
 
 # The programs and the kernels for 64-bit Arm, cross-compiled and run by an emulator of its processors: Debian's cross
 # compiler and qemu-user, and arm64 libraries unpacked into the build folder.
@@ -257,8 +295,8 @@ demo-model: all
 bench: all
 	$(Q)BUILD=$(BUILD) CC='$(CC)' bash tests/bench.sh
 
-SOURCES := $(wildcard base/*.[ch] gen/*.[ch] runtime/*.[ch] db/*.[ch] tune/*.[ch] convert/*.[ch] train/*.[ch] cli/*.[ch] tests/*.[ch] tests/unit/*.[ch] tests/plain/*.c)
-LINTED  := $(filter %.c,$(filter-out base/self_test_%,$(SOURCES)))
+SOURCES := $(wildcard base/*.[ch] gen/*.[ch] runtime/*.[ch] db/*.[ch] tune/*.[ch] convert/*.[ch] train/*.[ch] cli/*.[ch] tests/*.[ch] tests/unit/*.[ch] tests/plain/*.c tests/fuzz/*.[ch])
+LINTED  := $(filter %.c,$(filter-out base/self_test_% tests/fuzz/entry.c,$(SOURCES)))
 lint:
 	$(SAY) FORMAT
 	$(Q)clang-format --dry-run -Werror $(SOURCES)
