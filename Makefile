@@ -26,9 +26,9 @@ SAY     := $(if $(filter 1,$(V)),@true,@printf '  %-8s %s\n')
 ARCH     := $(or $(CROSS),$(shell uname -m))
 NATIVE   ?= $(BUILD)
 
-PACKAGES := lua5.4 sqlite3 libsodium jansson libpcre2-8 libedit $(if $(filter x86_64,$(ARCH)),libcpuid)
+PACKAGES := lua5.4 sqlite3 libsodium jansson libpcre2-8 libutf8proc libedit $(if $(filter x86_64,$(ARCH)),libcpuid)
 DEBIAN   := build-essential pkg-config liblua5.4-dev libsqlite3-dev libcriterion-dev \
-            libsodium-dev libjansson-dev libpcre2-dev libedit-dev libopenblas0-pthread \
+            libsodium-dev libjansson-dev libpcre2-dev libutf8proc-dev libedit-dev libopenblas0-pthread \
             $(if $(filter x86_64,$(ARCH)),libcpuid-dev)
 
 # No contraction anywhere: multiply-add is fused where the source says so and nowhere else.
@@ -36,7 +36,7 @@ WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-pr
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARNINGS) -ffp-contract=off -pthread $(CROSS:%=--sysroot=$(SYSROOT)) $(CFLAGS) $(SANITIZE)
 LDFLAGS  ?=
-LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson -lpcre2-8 -ledit -llua5.4,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
+LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson -lpcre2-8 -lutf8proc -ledit -llua5.4,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
 
 # Folders that become archives, in link order: each may use those after it.
 ARCHIVED := train tune db convert kernels runtime base

@@ -6,7 +6,7 @@ mkdir -p "$FUZZ/crashes"
 status=0
 for target in "$@"; do
     mkdir -p "$FUZZ/found/$target"
-    if "$FUZZ/fuzz-$target" -runs="$FUZZ_RUNS" -max_len=16384 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+    if "$FUZZ/fuzz-$target" -runs="$FUZZ_RUNS" -max_len=16384 -timeout="${FUZZ_TIMEOUT:-25}" -rss_limit_mb=1024 -print_final_stats=1 \
         -artifact_prefix="$FUZZ/crashes/$target-" "$FUZZ/found/$target" "tests/fuzz/corpus/$target" \
         >"$FUZZ/$target.log" 2>&1; then
         printf '%-16s %s\n' "$target" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$FUZZ/$target.log") executions"
