@@ -5,10 +5,13 @@
 #   make demo       build, tune this machine on the 2B-4T shape, generate; MODEL=file for a real model
 #   make demo-model  the model of models/ from its grammar, bit for bit; TWIN=1 its float twin too
 #   make test       everything that must hold, in under 15 minutes on 2 cores
+#   make fuzz       every parser of foreign bytes under libFuzzer, ASan and UBSan; FUZZ_RUNS=executions for each
 #   make soak       a database of a million trials, eight writers for a minute
 #   make bench      kernels and tokens per second, next to what this host can do
 #   make lint       clang-format, clang-tidy, cppcheck, and both compilers with warnings as errors
 #   make test-aarch64  the same kernels and results on 64-bit Arm, cross-compiled and emulated
+#   make install    programs, libtmac, manual pages, completions: DESTDIR, PREFIX (default /usr/local); make uninstall
+#   make dist       a source archive
 #   make sanitize   the tests under ASan and UBSan, then under TSan
 #   make clean
 #
@@ -25,17 +28,17 @@ SAY     := $(if $(filter 1,$(V)),@true,@printf '  %-8s %s\n')
 ARCH     := $(or $(CROSS),$(shell uname -m))
 NATIVE   ?= $(BUILD)
 
-PACKAGES := lua5.4 sqlite3 libsodium jansson libpcre2-8 libedit $(if $(filter x86_64,$(ARCH)),libcpuid)
+PACKAGES := lua5.4 sqlite3 libsodium jansson libpcre2-8 libutf8proc libedit $(if $(filter x86_64,$(ARCH)),libcpuid)
 DEBIAN   := build-essential pkg-config liblua5.4-dev libsqlite3-dev libcriterion-dev \
-            libsodium-dev libjansson-dev libpcre2-dev libedit-dev libopenblas0-pthread \
+            libsodium-dev libjansson-dev libpcre2-dev libutf8proc-dev libedit-dev libopenblas0-pthread \
             $(if $(filter x86_64,$(ARCH)),libcpuid-dev)
 
 # No contraction anywhere: multiply-add is fused where the source says so and nowhere else.
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS   ?= -O2 -g
-ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARNINGS) -ffp-contract=off -pthread $(CROSS:%=--sysroot=$(SYSROOT)) $(CFLAGS) $(SANITIZE)
+ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARNINGS) -ffp-contract=off -fPIC -fno-semantic-interposition -pthread $(CROSS:%=--sysroot=$(SYSROOT)) $(CFLAGS) $(SANITIZE)
 LDFLAGS  ?=
-LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson -lpcre2-8 -ledit -llua5.4,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
+LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson -lpcre2-8 -lutf8proc -ledit -llua5.4,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
 
 # Folders that become archives, in link order: each may use those after it.
 ARCHIVED := $(if $(CROSS),,train) tune db convert kernels runtime base
@@ -82,7 +85,15 @@ FLAGS_base/self_test_dotprod    := -march=armv8.2-a+dotprod
 FLAGS_base/self_test_i8mm       := -march=armv8.2-a+dotprod+i8mm
 endif
 
-$(BUILD)/obj/%.o: %.c | $(SETUP)
+# Objects are compiled again when the flags have changed.
+FLAGS_NOW := $(ALL_CFLAGS)
+FLAGS_FILE := $(BUILD)/.flags
+$(FLAGS_FILE): $(if $(filter-out $(FLAGS_NOW),$(file <$(FLAGS_FILE)))$(filter-out $(file <$(FLAGS_FILE)),$(FLAGS_NOW)),always) | $(SETUP)
+	$(Q)mkdir -p $(@D) && printf '%s\n' '$(FLAGS_NOW)' > $@
+.PHONY: always
+always:
+
+$(BUILD)/obj/%.o: %.c $(FLAGS_FILE) | $(SETUP)
 	$(SAY) CC $<
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(FLAGS_$*) -MMD -MP -c $< -o $@
@@ -129,12 +140,12 @@ $(BUILD)/kernels/kernels.mk: $(GEN)
 	$(SAY) GEN $(@D)
 	$(Q)$(GEN) $(CROSS:%=--arch %) --output $(@D) && touch $@
 
-ifneq ($(filter-out clean deps lint sanitize,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out clean deps lint sanitize dist,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/kernels/kernels.mk
 endif
 
 COMPILER_ID := $(shell $(CC) --version | head -n 1)
-$(BUILD)/kernels/%.o: $(BUILD)/kernels/%.c
+$(BUILD)/kernels/%.o: $(BUILD)/kernels/%.c $(FLAGS_FILE)
 	$(SAY) KERNEL $*
 	$(Q)$(CC) $(ALL_CFLAGS) -O3 $(KERNEL_FLAGS_$*) \
 	    -DTMAC_KERNEL_COMPILER='"$(COMPILER_ID) $(CFLAGS) -O3 $(KERNEL_FLAGS_$*)"' -MMD -MP -c $< -o $@
@@ -186,9 +197,46 @@ $(BUILD)/tests/fleet: $(BUILD)/obj/tests/fleet.o $(ARCHIVES)
 soak: all $(BUILD)/tests/fleet
 	$(Q)BUILD=$(BUILD) bash tests/soak.sh
 
+# Fuzz targets (tests/fuzz), one for each parser of foreign bytes. `make fuzz` gives each FUZZ_RUNS executions under
+# ASan and UBSan, beginning with the committed corpus and what earlier runs found; `make test` replays the corpus.
+FUZZ         := $(BUILD)/fuzz
+FUZZ_CC      ?= clang
+FUZZ_RUNS    ?= 100000
+FUZZ_TARGETS := tm2 gguf llama2c bitllama edge folder vocabulary sentencepiece tokenizer_json export
+FUZZ_RUNTIME  = $(wildcard $(shell $(FUZZ_CC) -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-*.a \
+                $(shell $(FUZZ_CC) -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.fuzzer-*.a)
+FUZZ_WRAPPED := -Wl,--wrap=tmac_map_open,--wrap=tmac_map_close,--wrap=madvise
+FUZZ_OBJECTS := $(patsubst %,$(BUILD)/obj/tests/fuzz/%.o,input models folder vocabularies export)
+FUZZ_ARCHIVES := $(patsubst %,$(BUILD)/lib/lib%.a,db convert runtime base)
+
+$(BUILD)/tests/replay: $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_OBJECTS) $(FUZZ_ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(FUZZ_WRAPPED) -Wl,--as-needed -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(FUZZ_ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
+$(BUILD)/fuzz-%: tests/fuzz/entry.c $(FUZZ_OBJECTS) $(FUZZ_ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -DFUZZ_TARGET=fuzz_$* -fsanitize=fuzzer $(FUZZ_WRAPPED) -Wl,--as-needed -o $@ \
+	    $(filter %.c %.o,$^) -Wl,--start-group $(FUZZ_ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
+.PHONY: fuzz fuzz-programs fuzz-corpus
+fuzz-programs: $(FUZZ_TARGETS:%=$(BUILD)/fuzz-%)
+fuzz:
+	$(Q)if [ -z '$(FUZZ_RUNTIME)' ]; then \
+	    echo 'make fuzz: skipped: no libFuzzer here (on Debian: apt-get install clang libclang-rt-14-dev)'; exit 0; fi; \
+	$(MAKE) --no-print-directory BUILD=$(FUZZ) CC='$(FUZZ_CC)' CFLAGS='-O1 -g' \
+	    SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' \
+	    fuzz-programs && \
+	FUZZ=$(FUZZ) FUZZ_RUNS=$(FUZZ_RUNS) bash tests/fuzz/run.sh $(FUZZ_TARGETS)
+
+# Writes tests/fuzz/corpus anew.
+fuzz-corpus: all
+	$(Q)BUILD=$(BUILD) bash tests/fuzz/seeds.sh
+
 # The amx kernels' own text with emulated tile instructions, under the same checker: linked before the archive, these
 # objects take the place of the real ones.
-$(BUILD)/kernels/emulated/%.o: $(BUILD)/kernels/%.c
+$(BUILD)/kernels/emulated/%.o: $(BUILD)/kernels/%.c $(FLAGS_FILE)
 	$(SAY) EMULATE $*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -O3 $(filter-out -mamx%,$(KERNEL_FLAGS_$*)) -DTMAC_AMX_EMULATED \
@@ -206,14 +254,14 @@ $(BUILD)/tests/check-kernels-amx: $(BUILD)/obj/tests/check_kernels.o \
 SANITIZED := $(BUILD)/sanitized
 UBSAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-test: all $(BUILD)/tests/unit $(BUILD)/tests/fleet $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
+test: all library $(BUILD)/tests/unit $(BUILD)/tests/replay $(BUILD)/tests/fleet $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
 	$(Q)$(MAKE) --no-print-directory BUILD=$(SANITIZED) SANITIZE='$(UBSAN)' CFLAGS='-O1 -g' test-programs
 	$(Q)! $(AARCH64_READY) || ! $(MAKE) --no-print-directory $(AARCH64)/sysroot/.complete || \
 	    $(MAKE) --no-print-directory aarch64-programs # skipped where its libraries cannot be fetched
 	$(Q)BUILD=$(BUILD) SANITIZED=$(SANITIZED) bash tests/run.sh
 
 .PHONY: test-programs
-test-programs: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels $(if $(CROSS),,$(BUILD)/tests/fleet)
+test-programs: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels $(if $(CROSS),,$(BUILD)/tests/fleet $(BUILD)/tests/replay)
 
 # The programs and the kernels for 64-bit Arm, cross-compiled and run by an emulator of its processors: Debian's cross
 # compiler and qemu-user, and arm64 libraries unpacked into the build folder.
@@ -257,8 +305,8 @@ demo-model: all
 bench: all
 	$(Q)BUILD=$(BUILD) CC='$(CC)' bash tests/bench.sh
 
-SOURCES := $(wildcard base/*.[ch] gen/*.[ch] runtime/*.[ch] db/*.[ch] tune/*.[ch] convert/*.[ch] train/*.[ch] cli/*.[ch] tests/*.[ch] tests/unit/*.[ch] tests/plain/*.c)
-LINTED  := $(filter %.c,$(filter-out base/self_test_%,$(SOURCES)))
+SOURCES := $(wildcard base/*.[ch] gen/*.[ch] runtime/*.[ch] db/*.[ch] tune/*.[ch] convert/*.[ch] train/*.[ch] cli/*.[ch] tests/*.[ch] tests/unit/*.[ch] tests/plain/*.c tests/fuzz/*.[ch] examples/*.c)
+LINTED  := $(filter %.c,$(filter-out base/self_test_% tests/fuzz/entry.c examples/%,$(SOURCES)))
 lint:
 	$(SAY) FORMAT
 	$(Q)clang-format --dry-run -Werror $(SOURCES)
@@ -270,6 +318,75 @@ lint:
 	$(SAY) CPPCHECK
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	    --suppress=missingIncludeSystem --suppress=invalidPointerCast --suppress=returnDanglingLifetime -I. -D__x86_64__ $(filter-out tests/unit/%,$(LINTED))
+
+# ------------------------------------------------------------------------------------------------ install, dist
+# libtmac: base, runtime, convert and the kernels. The shared library shows what the installed headers declare, and
+# nothing else. Programs are linked statically with all of it and need no libtmac.so.
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION := $(shell sed -n 's/^.define TMAC_VERSION "\(.*\)"/\1/p' base/version.h)
+SONAME  := libtmac.so.$(firstword $(subst ., ,$(VERSION)))
+LIBRARY_HEADERS := $(patsubst %,base/%.h,status file isa pool version) \
+                   $(patsubst %,runtime/%.h,tmac plan source chat) convert/convert.h
+LIBRARY_OBJECTS = $(call objects,base) $(call objects,runtime) $(call objects,convert) $(KERNELS:%=$(BUILD)/kernels/%.o)
+LIBRARY_NEEDS   := jansson libpcre2-8 libutf8proc libsodium $(if $(filter x86_64,$(ARCH)),libcpuid)
+MANUALS         := $(wildcard docs/man/*.1)
+DOCUMENTS       := README.md $(wildcard docs/*.md)
+
+$(BUILD)/lib/libtmac.a: $(LIBRARY_OBJECTS)
+$(BUILD)/lib/libtmac.map: $(LIBRARY_HEADERS)
+	$(Q)mkdir -p $(@D)
+	$(Q){ echo '{ global:'; sed 's,//.*,,' $^ | grep -oE '\btmac_[a-z0-9_]+ *(\(|\[|;)' | grep -oE 'tmac_[a-z0-9_]+' | sort -u | sed 's/$$/;/'; \
+	    echo 'local: *; };'; } > $@
+$(BUILD)/lib/libtmac.so.$(VERSION): $(LIBRARY_OBJECTS) $(BUILD)/lib/libtmac.map
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=$(BUILD)/lib/libtmac.map \
+	    -Wl,--as-needed -Wl,-z,defs -o $@ $(LIBRARY_OBJECTS) $(shell pkg-config --libs $(LIBRARY_NEEDS)) -lm -ldl -pthread
+$(BUILD)/lib/tmac.h:
+	$(Q)printf '// Everything of libtmac.\n#include "convert/convert.h"\n#include "runtime/chat.h"\n#include "runtime/tmac.h"\n' > $@
+$(BUILD)/completions/%: $(BUILD)/bin/% cli/completion.sh
+	$(Q)mkdir -p $(@D) && bash cli/completion.sh $< > $@
+
+INSTALLED := $(PROGRAMS) $(BUILD)/lib/libtmac.a $(BUILD)/lib/libtmac.so.$(VERSION) $(BUILD)/lib/tmac.h \
+             $(patsubst $(BUILD)/bin/%,$(BUILD)/completions/%,$(PROGRAMS))
+INSTALL   := $(DESTDIR)$(PREFIX)
+.PHONY: install uninstall dist library
+library: $(INSTALLED)
+install: library
+	$(SAY) INSTALL $(INSTALL)
+	$(Q)install -d $(INSTALL)/bin $(INSTALL)/lib/pkgconfig $(INSTALL)/share/man/man1 $(INSTALL)/share/doc/tmac/examples \
+	    $(INSTALL)/share/bash-completion/completions $(addprefix $(INSTALL)/include/tmac/,base runtime convert)
+	$(Q)install -m 755 $(PROGRAMS) $(INSTALL)/bin
+	$(Q)install -m 644 $(BUILD)/lib/libtmac.a $(INSTALL)/lib
+	$(Q)install -m 755 $(BUILD)/lib/libtmac.so.$(VERSION) $(INSTALL)/lib
+	$(Q)ln -sf libtmac.so.$(VERSION) $(INSTALL)/lib/$(SONAME) && ln -sf $(SONAME) $(INSTALL)/lib/libtmac.so
+	$(Q)install -m 644 $(BUILD)/lib/tmac.h $(INSTALL)/include/tmac
+	$(Q)for header in $(LIBRARY_HEADERS); do install -m 644 $$header $(INSTALL)/include/tmac/$$header; done
+	$(Q)install -m 644 $(MANUALS) $(INSTALL)/share/man/man1
+	$(Q)install -m 644 $(BUILD)/completions/* $(INSTALL)/share/bash-completion/completions
+	$(Q)install -m 644 $(DOCUMENTS) $(INSTALL)/share/doc/tmac
+	$(Q)install -m 644 examples/*.c $(INSTALL)/share/doc/tmac/examples
+	$(Q)printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: tmac' \
+	    'Description: Exact inference of ternary language models on CPUs' 'Version: $(VERSION)' \
+	    'Requires.private: $(LIBRARY_NEEDS)' 'Libs: -L$${libdir} -ltmac' 'Libs.private: -lm -ldl -pthread' \
+	    'Cflags: -I$${includedir}/tmac' > $(INSTALL)/lib/pkgconfig/tmac.pc
+
+uninstall:
+	$(SAY) REMOVE $(INSTALL)
+	$(Q)rm -f $(patsubst $(BUILD)/bin/%,$(INSTALL)/bin/%,$(PROGRAMS)) $(patsubst docs/man/%,$(INSTALL)/share/man/man1/%,$(MANUALS)) \
+	    $(patsubst $(BUILD)/bin/%,$(INSTALL)/share/bash-completion/completions/%,$(PROGRAMS)) \
+	    $(INSTALL)/lib/libtmac.a $(INSTALL)/lib/libtmac.so $(INSTALL)/lib/$(SONAME) $(INSTALL)/lib/libtmac.so.$(VERSION) \
+	    $(INSTALL)/lib/pkgconfig/tmac.pc
+	$(Q)rm -rf $(INSTALL)/include/tmac $(INSTALL)/share/doc/tmac
+
+# The last commit; where there is no git, the tree without what was built. The same tree gives the same file.
+DIST := tmac-$(VERSION)
+dist:
+	$(SAY) DIST $(BUILD)/$(DIST).tar.gz
+	$(Q)mkdir -p $(BUILD)
+	$(Q)if git rev-parse --verify -q HEAD >/dev/null 2>&1; then git archive --format=tar --prefix=$(DIST)/ HEAD; \
+	    else tar -c --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --exclude='./$(BUILD)' --exclude=./.git \
+	        --transform='s,^\.,$(DIST),' .; fi | gzip -n9 > $(BUILD)/$(DIST).tar.gz
 
 clean:
 	$(Q)rm -rf $(BUILD)

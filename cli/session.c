@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/topology.h"
+#include "cli/converted.h"
 #include "db/db.h"
 #include "db/fleet.h"
 
@@ -60,7 +61,8 @@ static tmac_status make_plan(const tmac_start_options *options, const tmac_progr
     char path[TMAC_DB_PATH_BYTES];
     tmac_status status = options->database ? tmac_ok() : tmac_db_default_path(path);
     const bool homeless = status.code != TMAC_OK; // no $HOME: nothing can have been measured
-    status = homeless ? tmac_ok() : tmac_db_open_layers(options->database, getenv("TMAC_FLEET"), &db);
+    status =
+        homeless ? tmac_ok() : tmac_db_open_layers(options->database, getenv("TMAC_FLEET"), &db);
     if (status.code == TMAC_OK)
         status = tmac_db_plan(db, &start->host, sets, count, threads, start->isa, plan);
     tmac_db_close(db);
@@ -113,7 +115,10 @@ static tmac_status open_all(const char *model, const tmac_start_options *options
     uint32_t threads = 1;
     tmac_cpu_list cpus = {.count = 0};
     TMAC_TRY(check_options(options, &open, &threads, &cpus, start));
-    TMAC_TRY(tmac_source_open(model, &open, &start->source));
+    char cache[1024];
+    const bool cached = !options->no_cache && tmac_cache_directory(cache, sizeof cache);
+    TMAC_TRY(
+        tmac_converted_open(model, &open, cached ? cache : NULL, program->name, &start->source));
     if (start->batch > start->source.context) start->batch = start->source.context;
     if (!options->no_text) TMAC_TRY(make_tokenizer(model, options->tokenizer, start));
     tmac_plan plan;
@@ -121,8 +126,6 @@ static tmac_status open_all(const char *model, const tmac_start_options *options
     TMAC_TRY(tmac_pool_new(threads, &start->pool));
     // Before the model: weights lie in the memory node of the worker that writes them first.
     TMAC_TRY(place_threads(options, &cpus, start->pool));
-    char cache[1024];
-    const bool cached = !options->no_cache && tmac_cache_directory(cache, sizeof cache);
     const tmac_model_options model_options = {.pool = start->pool,
                                               .plan = &plan,
                                               .isa = start->isa,

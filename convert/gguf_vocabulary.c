@@ -146,7 +146,12 @@ static tmac_status name_pattern(const tmac_gguf *gguf, tmac_vocabulary *vocabula
             "are cut",
             (int)(pre.bytes < 40 ? pre.bytes : 40), pre.data, tmac_pattern_names);
     snprintf(vocabulary->pattern, sizeof vocabulary->pattern, "%s", pattern);
-    vocabulary->whole_words = pattern == tmac_pattern_named("llama-bpe", 9);
+    vocabulary->whole_words = !named || tmac_pattern_whole_words(pre.data, pre.bytes);
+    // Qwen's texts are normalized; the format has no word for it.
+    int64_t flag;
+    TMAC_TRY(tmac_gguf_integer(gguf, "tmac.tokenizer.nfc", false,
+                               named && tmac_gguf_text_is(pre, "qwen2"), &flag));
+    vocabulary->nfc = flag != 0;
     return tmac_ok();
 }
 

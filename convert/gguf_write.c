@@ -18,6 +18,7 @@
 #include "base/version.h"
 #include "convert/gguf.h"
 #include "convert/gguf_pack.h"
+#include "convert/gguf_values.h"
 #include "convert/neutral.h"
 #include "convert/writers.h"
 #include "runtime/half.h"
@@ -42,117 +43,11 @@ typedef struct writer {
     item *items;
     size_t count;
     uint64_t offset;
-    uint8_t *values; // of the header: a growing block
-    size_t used, room;
-    uint64_t value_count;
+    tmac_gguf_values values;
     tmac_status status;
 } writer;
 
 // --------------------------------------------------------------------------------------------------------- values
-
-static void put(writer *w, const void *data, size_t bytes)
-{
-    if (w->used + bytes > w->room) {
-        size_t room = 2 * (w->used + bytes) + 4096;
-        uint8_t *larger = realloc(w->values, room);
-        if (!larger) {
-            w->status = tmac_no_memory();
-            return;
-        }
-        w->values = larger;
-        w->room = room;
-    }
-    memcpy(w->values + w->used, data, bytes);
-    w->used += bytes;
-}
-
-static void put_text(writer *w, const char *text)
-{
-    uint64_t bytes = strlen(text);
-    put(w, &bytes, sizeof bytes);
-    put(w, text, bytes);
-}
-
-static void put_key(writer *w, const char *name, tmac_gguf_kind kind)
-{
-    uint32_t number = kind;
-    put_text(w, name);
-    put(w, &number, sizeof number);
-    w->value_count++;
-}
-
-static void value_u32(writer *w, const char *name, uint32_t value)
-{
-    put_key(w, name, TMAC_GGUF_U32);
-    put(w, &value, sizeof value);
-}
-
-static void value_f32(writer *w, const char *name, float value)
-{
-    put_key(w, name, TMAC_GGUF_F32);
-    put(w, &value, sizeof value);
-}
-
-static void value_text(writer *w, const char *name, const char *value)
-{
-    put_key(w, name, TMAC_GGUF_STRING);
-    put_text(w, value);
-}
-
-static void value_bool(writer *w, const char *name, bool value)
-{
-    uint8_t byte = value;
-    put_key(w, name, TMAC_GGUF_BOOL);
-    put(w, &byte, 1);
-}
-
-static void begin_array(writer *w, const char *name, tmac_gguf_kind element, uint64_t count)
-{
-    uint32_t kind = element;
-    put_key(w, name, TMAC_GGUF_ARRAY);
-    put(w, &kind, sizeof kind);
-    put(w, &count, sizeof count);
-}
-
-// A piece with U+2581 for its spaces.
-static void put_piece(writer *w, const tmac_piece *piece)
-{
-    uint64_t bytes = piece->bytes;
-    for (uint32_t i = 0; i < piece->bytes; i++)
-        if (piece->text[i] == ' ') bytes += 2;
-    put(w, &bytes, sizeof bytes);
-    for (uint32_t i = 0; i < piece->bytes; i++)
-        if (piece->text[i] == ' ')
-            put(w, "\xe2\x96\x81", 3);
-        else
-            put(w, &piece->text[i], 1);
-}
-
-static void put_vocabulary(writer *w)
-{
-    const tmac_vocabulary *v = &w->source->vocabulary;
-    if (v->size == 0) {
-        value_text(w, "tokenizer.ggml.model", "none");
-        return;
-    }
-    value_text(w, "tokenizer.ggml.model", "llama");
-    begin_array(w, "tokenizer.ggml.tokens", TMAC_GGUF_STRING, v->size);
-    for (uint32_t i = 0; i < v->size; i++)
-        put_piece(w, &v->pieces[i]);
-    begin_array(w, "tokenizer.ggml.scores", TMAC_GGUF_F32, v->size);
-    for (uint32_t i = 0; i < v->size; i++)
-        put(w, &v->pieces[i].score, 4);
-    begin_array(w, "tokenizer.ggml.token_type", TMAC_GGUF_I32, v->size);
-    for (uint32_t i = 0; i < v->size; i++) {
-        int32_t kind = v->pieces[i].kind;
-        put(w, &kind, 4);
-    }
-    if (v->bos >= 0) value_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)v->bos);
-    if (v->eos >= 0) value_u32(w, "tokenizer.ggml.eos_token_id", (uint32_t)v->eos);
-    if (v->unknown >= 0) value_u32(w, "tokenizer.ggml.unknown_token_id", (uint32_t)v->unknown);
-    value_bool(w, "tokenizer.ggml.add_bos_token", v->add_bos);
-    value_bool(w, "tokenizer.ggml.add_space_prefix", v->add_space_prefix);
-}
 
 // What the model is called in GGUF; NULL where nothing there computes the same.
 static const char *architecture_of(const tmac_source *source)
@@ -166,7 +61,7 @@ static const char *architecture_of(const tmac_source *source)
     return layer->extras.query_norm ? "qwen3" : layer->extras.bias[0] ? "qwen2" : "llama";
 }
 
-static void put_values(writer *w, const char *arch)
+static tmac_status put_values(writer *w, const char *arch)
 {
     const tmac_source *source = w->source;
     const struct {
@@ -189,23 +84,24 @@ static void put_values(writer *w, const char *arch)
                       {TMAC_GGUF_TYPE_TQ1_0, 36}, {TMAC_GGUF_TYPE_TQ2_0, 37},
                       {TMAC_GGUF_TYPE_I2_S, 40}};
     char name[NAME_BYTES];
-    value_text(w, "general.architecture", arch);
-    value_text(w, "general.name", "tmac " TMAC_VERSION);
+    tmac_put_text(&w->values, "general.architecture", arch);
+    tmac_put_text(&w->values, "general.name", "tmac " TMAC_VERSION);
     for (size_t i = 0; i < sizeof file_types / sizeof *file_types; i++)
         if (file_types[i].type == w->type)
-            value_u32(w, "general.file_type", file_types[i].file_type);
-    value_u32(w, "general.quantization_version", 2);
+            tmac_put_u32(&w->values, "general.file_type", file_types[i].file_type);
+    tmac_put_u32(&w->values, "general.quantization_version", 2);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         snprintf(name, sizeof name, "%s.%s", arch, numbers[i].name);
-        value_u32(w, name, numbers[i].value);
+        tmac_put_u32(&w->values, name, numbers[i].value);
     }
     snprintf(name, sizeof name, "%s.attention.layer_norm_rms_epsilon", arch);
-    value_f32(w, name, source->norm_epsilon);
+    tmac_put_f32(&w->values, name, source->norm_epsilon);
     snprintf(name, sizeof name, "%s.rope.freq_base", arch);
-    value_f32(w, name, source->rope_theta);
+    tmac_put_f32(&w->values, name, source->rope_theta);
     if (source->final_norm_epsilon != source->norm_epsilon)
-        value_f32(w, "tmac.final_norm_epsilon", source->final_norm_epsilon);
-    put_vocabulary(w);
+        tmac_put_f32(&w->values, "tmac.final_norm_epsilon", source->final_norm_epsilon);
+    TMAC_TRY(tmac_put_vocabulary(&w->values, &source->vocabulary));
+    return w->values.status;
 }
 
 // -------------------------------------------------------------------------------------------------------- tensors
@@ -398,11 +294,11 @@ static tmac_status write_file(writer *w, const char *path)
     tmac_progress progress;
     TMAC_TRY(tmac_output_open(path, &output));
     const uint32_t version = 3;
-    const uint64_t counts[2] = {w->count, w->value_count};
+    const uint64_t counts[2] = {w->count, w->values.count};
     tmac_output_write(&output, "GGUF", 4);
     tmac_output_write(&output, &version, sizeof version);
     tmac_output_write(&output, counts, sizeof counts);
-    tmac_output_write(&output, w->values, w->used);
+    tmac_output_write(&output, w->values.data, w->values.used);
     write_infos(w, &output);
     tmac_output_pad(&output, ALIGNMENT);
     tmac_progress_begin(&progress, "writing", w->offset);
@@ -467,11 +363,11 @@ tmac_status tmac_gguf_write(const tmac_source *source, const char *path, const c
     }
     w.items = calloc((size_t)source->layer_count * LAYER_TENSORS + 8, sizeof *w.items);
     if (!w.items) return tmac_no_memory();
-    put_values(&w, arch);
+    w.status = put_values(&w, arch);
     if (w.status.code == TMAC_OK) w.status = add_all(&w, arch);
     tmac_status status = w.status.code == TMAC_OK ? write_file(&w, path) : w.status;
     free(w.items);
-    free(w.values);
+    free(w.values.data);
     return status.code == TMAC_OK || strstr(status.message, path) ? status
                                                                   : tmac_prefix(status, "%s", path);
 }

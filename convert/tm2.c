@@ -31,7 +31,7 @@
 // Entries: generator, architecture, activation ("silu", "relu2"), head ("tied", "own"), norm_epsilon,
 // final_norm_epsilon, rope_base, source.path, source.format; and where there is a vocabulary vocab.size, vocab.bos,
 // vocab.eos, vocab.unknown (-1: none), vocab.add_bos, vocab.add_space_prefix; where they apply vocab.kind ("bpe"; "spm"
-// when absent), vocab.pattern, vocab.whole_words, vocab.chat.
+// when absent), vocab.pattern, vocab.whole_words, vocab.nfc, vocab.chat.
 // Tensors: attn_sub_norm and ffn_sub_norm [layers, ...]; blk.N.PART.scales, the exact f32 scales of each integer
 // matrix; token_embd, output, blk.N.PART where the body lacks them; vocab.text (the bytes of all pieces), vocab.lengths,
 // vocab.scores, vocab.kinds; where they apply vocab.merges (pairs of ids) and vocab.stops. Readers ignore names they do not know: whatever changes the result must change the version.

@@ -40,6 +40,9 @@ static tmac_status vocabulary_words(const tmac_tm2_index *index, const tmac_map 
     if (tmac_tm2_has(index, "vocab.whole_words"))
         TMAC_TRY(tmac_tm2_integer(index, "vocab.whole_words", &value));
     vocabulary->whole_words = value != 0;
+    value = 0;
+    if (tmac_tm2_has(index, "vocab.nfc")) TMAC_TRY(tmac_tm2_integer(index, "vocab.nfc", &value));
+    vocabulary->nfc = value != 0;
 
     const uint8_t *numbers;
     const tmac_tm2_tensor *stops = tmac_tm2_find(index, "vocab.stops");

@@ -418,6 +418,7 @@ static void write_words(writer *w, const tmac_vocabulary *vocabulary)
     if (vocabulary->pattern[0]) append_text(w, "vocab.pattern", vocabulary->pattern);
     if (vocabulary->chat[0]) append_text(w, "vocab.chat", vocabulary->chat);
     if (vocabulary->whole_words) append_integer(w, "vocab.whole_words", 1);
+    if (vocabulary->nfc) append_integer(w, "vocab.nfc", 1);
 }
 
 static void write_extras(writer *w)

@@ -5,10 +5,13 @@
 //   vocabulary_tiktoken.c  ranks in base64
 //   vocabulary_spm.c       sentencepiece's own model file
 //   vocabulary_json.c      tokenizer.json
+//   vocabulary_words.c     how a tokenizer.json cuts words
 //   vocabulary_folder.c    a model folder of Hugging Face
 //   gguf_vocabulary.c, tm2_vocabulary.c
 #ifndef TMAC_CONVERT_VOCABULARY_H
 #define TMAC_CONVERT_VOCABULARY_H
+
+#include <jansson.h>
 
 #include "base/file.h"
 #include "convert/convert.h"
@@ -42,6 +45,23 @@ tmac_status tmac_merge_parse(const tmac_piece_index *index, bool byte_level, con
 // The word pattern that goes by a name in tokenizer.ggml.pre; NULL: none that we know. known: the names we know.
 const char *tmac_pattern_named(const char *name, size_t bytes);
 extern const char tmac_pattern_names[];
+bool tmac_pattern_whole_words(const char *name, size_t bytes);
+
+// The name in tokenizer.ggml.pre of a pattern, whichever way it is spelled; NULL: none.
+const char *tmac_pattern_name(const tmac_vocabulary *vocabulary);
+
+// Punctuation that belongs together.
+#define TMAC_PATTERN_PUNCTUATION "[\\p{P}$+<=>^`|~]+"
+
+// The patterns and the normal form that a tokenizer.json asks for.
+tmac_status tmac_json_words(const json_t *root, char pattern[TMAC_PATTERN_BYTES]);
+tmac_status tmac_json_normal_form(const json_t *root, bool *nfc);
+
+// The alphabet of byte-level pieces: writes what a file writes for a byte, 1 or 2 bytes of UTF-8, and returns how many.
+uint32_t tmac_spell_byte(uint8_t byte, char to[2]);
+
+// A Jinja template for a form of conversation that runtime/chat.h knows; NULL: none.
+const char *tmac_chat_jinja(const char *name);
 
 // The form of conversation that a Jinja template describes: the name that runtime/chat.h knows, "" where it is none.
 void tmac_chat_recognise(const char *jinja, size_t bytes, char name[TMAC_CHAT_NAME_BYTES]);

@@ -1,14 +1,13 @@
 // tokenizer.json of Hugging Face: BPE, in one of two forms.
 //
 //   byte-level     a ByteLevel among pre_tokenizer or decoder: pieces are spelled in the byte alphabet, words are cut
-//                  by the Split patterns of pre_tokenizer, or by GPT-2's where ByteLevel says use_regex
+//                  by the processors of pre_tokenizer (convert/vocabulary_words.c)
 //   sentencepiece  byte_fallback, with U+2581 for spaces: "<0xNN>" are bytes, no words; a prefix space where the
 //                  normalizer prepends one
 //
 // model: {type "BPE", vocab {piece: id}, merges ["a b"] or [["a", "b"]], ignore_merges, byte_fallback, unk_token};
 // added_tokens: [{id, content, special}] are spelled as they are: special ones are control pieces, others user-defined.
-// post_processor tells whether a text starts with a token, which then is BOS. Normalization to NFC, which some ask
-// for, is left out: text is taken as it comes.
+// post_processor tells whether a text starts with a token, which then is BOS.
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -163,34 +162,6 @@ static tmac_status read_merges(reader *in)
 
 // ----------------------------------------------------------------------------------------------- words and beginnings
 
-static tmac_status read_pattern(reader *in)
-{
-    const json_t *before = json_object_get(in->root, "pre_tokenizer");
-    const json_t *level = find_type(before, "pretokenizers", "ByteLevel");
-    const json_t *split = find_type(before, "pretokenizers", "Split");
-    const json_t *regex = json_object_get(json_object_get(split, "pattern"), "Regex");
-    const char *pattern = NULL;
-    if (json_is_string(regex))
-        pattern = json_string_value(regex);
-    else if (level && !json_is_false(json_object_get(level, "use_regex")))
-        pattern = tmac_pattern_named("gpt-2", 5);
-    const size_t parts = json_array_size(json_object_get(before, "pretokenizers"));
-    // Split and ByteLevel, or ByteLevel alone. Falcon cuts punctuation and digits with processors of their own.
-    if (!pattern || parts > (split ? 2 : 1) ||
-        strcmp(split ? text_of(split, "behavior") : "Isolated", "Isolated") != 0 ||
-        json_is_true(json_object_get(split, "invert")))
-        return tmac_fail(
-            TMAC_UNSUPPORTED,
-            "the tokenizer cuts words in a way we do not know (pre_tokenizer is neither "
-            "ByteLevel nor one Split and ByteLevel)");
-    if (strlen(pattern) >= sizeof in->vocabulary->pattern)
-        return tmac_fail(TMAC_UNSUPPORTED,
-                         "the tokenizer's word pattern has %zu bytes: at most %zu", strlen(pattern),
-                         sizeof in->vocabulary->pattern - 1);
-    snprintf(in->vocabulary->pattern, sizeof in->vocabulary->pattern, "%s", pattern);
-    return tmac_ok();
-}
-
 static bool has_prefix(const json_t *root)
 {
     const json_t *prepend =
@@ -218,6 +189,12 @@ static void read_beginning(reader *in)
     }
 }
 
+static tmac_status read_words(const json_t *root, tmac_vocabulary *vocabulary)
+{
+    TMAC_TRY(tmac_json_normal_form(root, &vocabulary->nfc));
+    return tmac_json_words(root, vocabulary->pattern);
+}
+
 static tmac_status read_root(const json_t *root, tmac_vocabulary *vocabulary)
 {
     reader in = {.root = root, .model = json_object_get(root, "model"), .vocabulary = vocabulary};
@@ -241,7 +218,7 @@ static tmac_status read_root(const json_t *root, tmac_vocabulary *vocabulary)
     TMAC_TRY(read_merges(&in));
     read_added(&in);
     if (in.byte_level)
-        TMAC_TRY(read_pattern(&in));
+        TMAC_TRY(read_words(root, vocabulary));
     else
         vocabulary->add_space_prefix = has_prefix(root);
     read_beginning(&in);

@@ -98,6 +98,19 @@ static int unprintable(uint32_t n)
     return -1;
 }
 
+uint32_t tmac_spell_byte(uint8_t byte, char to[2])
+{
+    uint32_t code = byte;
+    if (!is_printable(byte)) {
+        code = 0x100;
+        for (uint32_t before = 0; before < byte; before++)
+            code += !is_printable(before);
+    }
+    to[0] = (char)(code < 0x80 ? code : 0xc0 | code >> 6);
+    to[1] = (char)(0x80 | (code & 0x3f));
+    return code < 0x80 ? 1 : 2;
+}
+
 bool tmac_spell_bytes(const char *from, uint32_t bytes, char *to, uint32_t *written)
 {
     *written = 0;
@@ -212,19 +225,72 @@ static const char qwen2[] = CONTRACTIONS "|" WORD "|\\p{N}|" REST;
 static const char gpt2[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)";
 
+// Falcon: punctuation, GPT-2's words, groups of three digits, one after the other.
+static const char falcon[] = TMAC_PATTERN_PUNCTUATION
+    "\n"
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
+    "\n[0-9][0-9][0-9]";
+
+// The first name of a pattern, with whole_words as it says, is the one that is written.
 static const struct {
     const char *name, *pattern;
+    bool whole_words;
 } patterns[] = {
-    {"llama-bpe", llama3}, {"llama3", llama3}, {"llama-v3", llama3}, {"falcon3", llama3},
-    {"qwen2", qwen2},      {"gpt-2", gpt2},    {"gpt2", gpt2},
+    {"llama-bpe", llama3, true}, {"smaug-bpe", llama3, false}, {"llama3", llama3, true},
+    {"llama-v3", llama3, true},  {"falcon3", llama3, true},    {"qwen2", qwen2, false},
+    {"gpt-2", gpt2, false},      {"gpt2", gpt2, false},        {"falcon", falcon, false},
 };
-const char tmac_pattern_names[] = "llama-bpe, llama3, llama-v3, falcon3, qwen2, gpt-2";
+const char tmac_pattern_names[] =
+    "llama-bpe, smaug-bpe, llama3, llama-v3, falcon3, qwen2, gpt-2, falcon";
 
 const char *tmac_pattern_named(const char *name, size_t bytes)
 {
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
         if (strlen(patterns[i].name) == bytes && memcmp(patterns[i].name, name, bytes) == 0)
             return patterns[i].pattern;
+    return NULL;
+}
+
+bool tmac_pattern_whole_words(const char *name, size_t bytes)
+{
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
+        if (strlen(patterns[i].name) == bytes && memcmp(patterns[i].name, name, bytes) == 0)
+            return patterns[i].whole_words;
+    return false;
+}
+
+// Writes the pattern in one spelling of several that mean the same: contractions letter by letter, and without a last
+// alternative for blanks, which are words anyway where nothing matches them.
+static void respell(const char *pattern, char to[2 * TMAC_PATTERN_BYTES])
+{
+    static const char ignoring[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)", blanks[] = "\\s+(?!\\S)|\\s+";
+    size_t used = 0;
+    while (*pattern) {
+        const size_t bytes = strcspn(pattern, "\n");
+        const char *end = pattern + bytes;
+        if (bytes >= strlen(ignoring) && memcmp(pattern, ignoring, strlen(ignoring)) == 0) {
+            used += (size_t)snprintf(to + used, 2 * TMAC_PATTERN_BYTES - used, CONTRACTIONS);
+            pattern += strlen(ignoring);
+        }
+        const size_t tail = strlen(blanks), rest = (size_t)(end - pattern);
+        const bool cut = rest >= tail && memcmp(end - tail, blanks, tail) == 0;
+        memcpy(to + used, pattern, rest - (cut ? strlen("|\\s+") : 0));
+        used += rest - (cut ? strlen("|\\s+") : 0);
+        pattern = end;
+        if (*pattern) to[used++] = *pattern++;
+    }
+    to[used] = '\0';
+}
+
+const char *tmac_pattern_name(const tmac_vocabulary *vocabulary)
+{
+    char wanted[2 * TMAC_PATTERN_BYTES], known[2 * TMAC_PATTERN_BYTES];
+    respell(vocabulary->pattern, wanted);
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        respell(patterns[i].pattern, known);
+        if (strcmp(wanted, known) == 0 && patterns[i].whole_words == vocabulary->whole_words)
+            return patterns[i].name;
+    }
     return NULL;
 }
 
@@ -251,4 +317,40 @@ void tmac_chat_recognise(const char *jinja, size_t bytes, char name[TMAC_CHAT_NA
             all = all && memmem(jinja, bytes, chats[i].marks[m], strlen(chats[i].marks[m]));
         if (all) snprintf(name, TMAC_CHAT_NAME_BYTES, "%s", chats[i].name);
     }
+}
+
+// Templates for other programs, in the fewest words: each has the marks by which it is recognised above.
+const char *tmac_chat_jinja(const char *name)
+{
+    static const struct {
+        const char *name, *jinja;
+    } templates[] = {
+        {"llama3",
+         "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + "
+         "'<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+         "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
+         "{% endif %}"},
+        {"bitnet",
+         "{{ bos_token }}{% for m in messages %}{{ m['role'] | capitalize + ': ' + m['content'] | "
+         "trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}"
+         "{% endif %}"},
+        {"chatml", "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + "
+                   "'<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}"
+                   "{{ '<|im_start|>assistant\n' }}{% endif %}"},
+        {"falcon3",
+         "{% for m in messages %}{% if m['role'] == 'system' %}{{ '<|system|>\n' + m['content'] + "
+         "'\n' }}{% elif m['role'] == 'user' %}{{ '<|user|>\n' + m['content'] + '\n' }}"
+         "{% else %}{{ '<|assistant|>\n' + m['content'] + '<|endoftext|>\n' }}{% endif %}"
+         "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"},
+        {"llama2",
+         "{% if messages[0]['role'] == 'system' %}{% set system = '<<SYS>>\n' + "
+         "messages[0]['content'] | trim + '\n<</SYS>>\n\n' %}{% set turns = messages[1:] %}"
+         "{% else %}{% set system = '' %}{% set turns = messages %}{% endif %}"
+         "{% for m in turns %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + (system if "
+         "loop.first else '') + m['content'] | trim + ' [/INST]' }}{% else %}"
+         "{{ ' ' + m['content'] | trim + ' ' + eos_token }}{% endif %}{% endfor %}"},
+    };
+    for (size_t i = 0; i < sizeof templates / sizeof *templates; i++)
+        if (strcmp(templates[i].name, name) == 0) return templates[i].jinja;
+    return NULL;
 }

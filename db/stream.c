@@ -218,6 +218,7 @@ tmac_status tmac_stream_open(const char *path, tmac_stream *stream)
 {
     *stream = (tmac_stream){0};
     TMAC_TRY(tmac_map_open(path, &stream->map));
+    if (stream->map.bytes == 0) return tmac_fail(TMAC_BAD_FILE, "%s: is empty", path);
     reader r = {.path = path,
                 .begin = stream->map.data,
                 .at = stream->map.data,

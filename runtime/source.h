@@ -144,10 +144,12 @@ typedef struct tmac_vocabulary {
 
     tmac_vocabulary_kind kind;
     char pattern
-        [TMAC_PATTERN_BYTES]; // BPE: the regular expression (PCRE2) whose matches are words; "": none
-    bool whole_words;         // BPE: a word that is a piece is that piece, whatever the merges say
-    tmac_merge *merges;       // the first is done first; a block of its own
-    uint32_t merge_count;     // 0: the piece with the best score is merged first
+        [TMAC_PATTERN_BYTES]; // BPE: the regular expression (PCRE2) whose matches are words; "": none. Several lines: the
+                              // words of one are cut further by the next
+    bool nfc;             // a text is brought to Unicode's normal form C first
+    bool whole_words;     // BPE: a word that is a piece is that piece, whatever the merges say
+    tmac_merge *merges;   // the first is done first; a block of its own
+    uint32_t merge_count; // 0: the piece with the best score is merged first
 
     uint32_t stops[TMAC_STOPS_MAX]; // tokens that end a text, beside eos
     uint32_t stop_count;

@@ -255,6 +255,7 @@ tmac_status tmac_tokenizer_new(const tmac_vocabulary *vocabulary, tmac_tokenizer
     tokenizer->add_space_prefix = vocabulary->add_space_prefix;
     tokenizer->kind = vocabulary->kind;
     tokenizer->whole_words = vocabulary->whole_words;
+    tokenizer->nfc = vocabulary->nfc;
     tmac_status status = fill(tokenizer, vocabulary);
     if (status.code != TMAC_OK) {
         tmac_tokenizer_free(tokenizer);

@@ -2,7 +2,8 @@
 //
 //   tokenizer.c          tables, decoding
 //   tokenizer_special.c  pieces that are recognised in a text as a whole: user-defined and control pieces
-//   tokenizer_split.c    words by a regular expression
+//   tokenizer_split.c    words by regular expressions
+//   tokenizer_normal.c   normal form C
 //   tokenizer_merge.c    merging adjacent symbols
 //   tokenizer_encode.c   text to ids, by way of all these
 #ifndef TMAC_RUNTIME_TOKENIZER_H
@@ -54,7 +55,7 @@ struct tmac_tokenizer {
     tmac_splitter *splitter; // NULL: a text is one word
     tmac_vocabulary_kind kind;
     int32_t bos, eos, unknown;
-    bool add_space_prefix, whole_words;
+    bool add_space_prefix, whole_words, nfc;
 };
 
 // The piece that stands for exactly these bytes and that text may match, the lowest id if there are several;
@@ -85,6 +86,13 @@ typedef tmac_status (*tmac_word)(void *context, const char *word, size_t bytes);
 // Calls `word` for every match and for every stretch between matches, in order: together they are the text.
 tmac_status tmac_split(const tmac_splitter *splitter, const char *text, size_t bytes,
                        tmac_word word, void *context);
+
+// ------------------------------------------------------------------------------------------------ tokenizer_normal.c
+
+// The text in Unicode's normal form C, where it is UTF-8; other bytes stay. *normal is malloc'ed, with a
+// spare byte before the text, and the caller frees it; NULL: the text is in that form already. At most three times as
+// long.
+tmac_status tmac_normal_form(const char *text, size_t bytes, char **normal, size_t *normal_bytes);
 
 // ------------------------------------------------------------------------------------------------- tokenizer_merge.c
 

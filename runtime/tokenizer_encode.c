@@ -3,6 +3,7 @@
 //   1. The text is cut at the control tokens of its markup, and for BPE at user-defined pieces, too.
 //   2. Sentencepiece: every stretch between them gets a space in front, where the vocabulary asks for it, and is one
 //      word. BPE: a stretch is cut into words by the vocabulary's pattern.
+//      Before that a stretch is brought to normal form C, where the vocabulary asks for it.
 //   3. Words are merged (tokenizer_merge.c).
 #include <stdlib.h>
 #include <string.h>
@@ -25,15 +26,26 @@ static tmac_status encode_word(void *context, const char *word, size_t bytes)
     return tmac_merge_word(&work->merger, word, bytes, work->tokens, &work->count);
 }
 
-// `text` lies in work->text, so that there is a byte before it: of a special piece, which is done with, or spare.
-static tmac_status encode_stretch(encoder *work, char *text, size_t bytes)
+// There is a byte before `text`.
+static tmac_status encode_words(encoder *work, char *text, size_t bytes)
 {
     const tmac_tokenizer *tokenizer = work->tokenizer;
-    if (bytes == 0) return tmac_ok();
     if (tokenizer->splitter) return tmac_split(tokenizer->splitter, text, bytes, encode_word, work);
     if (!tokenizer->add_space_prefix) return encode_word(work, text, bytes);
     text[-1] = ' ';
     return encode_word(work, text - 1, bytes + 1);
+}
+
+// `text` lies in work->text, so that there is a byte before it: of a special piece, which is done with, or spare.
+static tmac_status encode_stretch(encoder *work, char *text, size_t bytes)
+{
+    char *normal = NULL;
+    if (bytes == 0) return tmac_ok();
+    if (work->tokenizer->nfc) TMAC_TRY(tmac_normal_form(text, bytes, &normal, &bytes));
+    if (!normal) return encode_words(work, text, bytes);
+    tmac_status status = encode_words(work, normal + 1, bytes);
+    free(normal);
+    return status;
 }
 
 static tmac_status encode_all(encoder *work, const tmac_text_part *parts, size_t part_count,
@@ -79,8 +91,9 @@ tmac_status tmac_tokenizer_encode_parts(const tmac_tokenizer *tokenizer,
     work.text = malloc(bytes + 1);
     // A token stands for a byte at least, or is the space in front of a stretch. The first stretch may come before
     // any special piece, each further one follows a special piece that has a byte more than its token needs, or, with
-    // one byte, none: two for each byte are enough.
-    work.tokens = malloc((2 * bytes + 2) * sizeof *work.tokens);
+    // one byte, none: two for each byte are enough. Normal form C is at most three times as long.
+    const size_t longest = tokenizer->nfc ? 3 * bytes : bytes;
+    work.tokens = malloc((2 * longest + 2) * sizeof *work.tokens);
     tmac_status status = tmac_ok();
     if (!work.text || !work.tokens) {
         status = tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory tokenizing %zu bytes", bytes);

@@ -1,26 +1,32 @@
-// Words by a regular expression, through PCRE2: the only place that knows it.
+// Words by regular expressions, through PCRE2: the only place that knows it.
 //
 // A vocabulary comes with the expression it was trained with; its matches are words, and so are the stretches that it
-// does not match. The expressions speak of Unicode letters and numbers. Bytes that are no UTF-8 are no letters: the text
+// does not match. Some have several, one a line: each cuts the words of the one before, and sees nothing but the word. The expressions speak of Unicode letters and numbers. Bytes that are no UTF-8 are no letters: the text
 // is cut at them first, which also spares PCRE2 a check of the whole rest of the text for every word.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "runtime/tokenizer.h"
 #include "runtime/utf8.h"
 
+enum { STEPS_MAX = 8 };
+
 struct tmac_splitter {
-    pcre2_code *code;
+    pcre2_code *steps[STEPS_MAX];
+    uint32_t count;
 };
 
-tmac_status tmac_splitter_new(const char *pattern, tmac_splitter **splitter)
+static tmac_status add_step(tmac_splitter *splitter, const char *pattern, size_t bytes)
 {
     int error;
     PCRE2_SIZE place;
-    *splitter = NULL;
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
-                                     PCRE2_UTF | PCRE2_UCP, &error, &place, NULL);
+    if (splitter->count == STEPS_MAX)
+        return tmac_fail(TMAC_UNSUPPORTED, "the vocabulary has more than %d word patterns",
+                         STEPS_MAX);
+    pcre2_code *code =
+        pcre2_compile((PCRE2_SPTR)pattern, bytes, PCRE2_UTF | PCRE2_UCP, &error, &place, NULL);
     if (!code) {
         PCRE2_UCHAR message[120] = "";
         pcre2_get_error_message(error, message, sizeof message);
@@ -30,31 +36,55 @@ tmac_status tmac_splitter_new(const char *pattern, tmac_splitter **splitter)
     }
     // Where the system forbids generated code, matching works without it.
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
-    tmac_splitter *made = malloc(sizeof *made);
-    if (!made) {
-        pcre2_code_free(code);
-        return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for a word pattern");
-    }
-    made->code = code;
-    *splitter = made;
+    splitter->steps[splitter->count++] = code;
     return tmac_ok();
+}
+
+tmac_status tmac_splitter_new(const char *pattern, tmac_splitter **splitter)
+{
+    tmac_splitter *made = calloc(1, sizeof *made);
+    *splitter = NULL;
+    if (!made) return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for a word pattern");
+    tmac_status status = tmac_ok();
+    for (bool more = true; more && status.code == TMAC_OK;) {
+        const size_t bytes = strcspn(pattern, "\n");
+        status = add_step(made, pattern, bytes);
+        more = pattern[bytes] == '\n';
+        pattern += bytes + more;
+    }
+    if (status.code == TMAC_OK)
+        *splitter = made;
+    else
+        tmac_splitter_free(made);
+    return status;
 }
 
 void tmac_splitter_free(tmac_splitter *splitter)
 {
     if (!splitter) return;
-    pcre2_code_free(splitter->code);
+    for (uint32_t i = 0; i < splitter->count; i++)
+        pcre2_code_free(splitter->steps[i]);
     free(splitter);
 }
 
-// Valid UTF-8 throughout.
-static tmac_status split_valid(const tmac_splitter *splitter, pcre2_match_data *match,
-                               const char *text, size_t bytes, tmac_word word, void *context)
+// What cutting needs at every step.
+typedef struct cutter {
+    const tmac_splitter *splitter;
+    pcre2_match_data *match[STEPS_MAX];
+    tmac_word word;
+    void *context;
+} cutter;
+
+// Cuts valid UTF-8 by the patterns from `step` on. Recursion ends with the last pattern.
+static tmac_status cut_from( // NOLINT(misc-no-recursion)
+    const cutter *how, uint32_t step, const char *text, size_t bytes)
 {
+    if (bytes == 0) return tmac_ok();
+    if (step == how->splitter->count) return how->word(how->context, text, bytes);
     size_t at = 0;
     while (at < bytes) {
-        const int found = pcre2_match(splitter->code, (PCRE2_SPTR)text, bytes, at,
-                                      PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match, NULL);
+        const int found = pcre2_match(how->splitter->steps[step], (PCRE2_SPTR)text, bytes, at,
+                                      PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, how->match[step], NULL);
         if (found < 0 && found != PCRE2_ERROR_NOMATCH) {
             PCRE2_UCHAR message[120] = "";
             pcre2_get_error_message(found, message, sizeof message);
@@ -62,13 +92,31 @@ static tmac_status split_valid(const tmac_splitter *splitter, pcre2_match_data *
                              "the vocabulary's word pattern fails on this text: %s",
                              (const char *)message);
         }
-        const PCRE2_SIZE *place = pcre2_get_ovector_pointer(match);
+        const PCRE2_SIZE *place = pcre2_get_ovector_pointer(how->match[step]);
         // \K in a look-around can put the beginning anywhere.
         const bool sane = found >= 0 && place[0] >= at && place[1] > place[0];
         const size_t begin = sane ? place[0] : bytes, end = sane ? place[1] : bytes;
-        if (begin > at) TMAC_TRY(word(context, text + at, begin - at));
-        if (end > begin) TMAC_TRY(word(context, text + begin, end - begin));
+        TMAC_TRY(cut_from(how, step + 1, text + at, begin - at));
+        TMAC_TRY(cut_from(how, step + 1, text + begin, end - begin));
         at = end;
+    }
+    return tmac_ok();
+}
+
+static tmac_status cut_all(const cutter *how, const char *text, size_t bytes)
+{
+    for (size_t at = 0; at < bytes;) {
+        size_t valid = 0, invalid = 0;
+        for (int length; at + valid < bytes &&
+                         (length = tmac_utf8_character(text + at + valid, bytes - at - valid)) > 0;)
+            valid += (size_t)length;
+        TMAC_TRY(cut_from(how, 0, text + at, valid));
+        at += valid;
+        while (at + invalid < bytes &&
+               tmac_utf8_character(text + at + invalid, bytes - at - invalid) <= 0)
+            invalid++;
+        if (invalid) TMAC_TRY(how->word(how->context, text + at, invalid));
+        at += invalid;
     }
     return tmac_ok();
 }
@@ -76,22 +124,16 @@ static tmac_status split_valid(const tmac_splitter *splitter, pcre2_match_data *
 tmac_status tmac_split(const tmac_splitter *splitter, const char *text, size_t bytes,
                        tmac_word word, void *context)
 {
-    pcre2_match_data *match = pcre2_match_data_create_from_pattern(splitter->code, NULL);
-    if (!match) return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for the words of a text");
-    tmac_status status = tmac_ok();
-    for (size_t at = 0; at < bytes && status.code == TMAC_OK;) {
-        size_t valid = 0, invalid = 0;
-        for (int length; at + valid < bytes &&
-                         (length = tmac_utf8_character(text + at + valid, bytes - at - valid)) > 0;)
-            valid += (size_t)length;
-        status = split_valid(splitter, match, text + at, valid, word, context);
-        at += valid;
-        while (at + invalid < bytes &&
-               tmac_utf8_character(text + at + invalid, bytes - at - invalid) <= 0)
-            invalid++;
-        if (invalid && status.code == TMAC_OK) status = word(context, text + at, invalid);
-        at += invalid;
+    cutter how = {.splitter = splitter, .word = word, .context = context};
+    bool room = true;
+    for (uint32_t i = 0; i < splitter->count; i++) {
+        how.match[i] = pcre2_match_data_create_from_pattern(splitter->steps[i], NULL);
+        room = room && how.match[i];
     }
-    pcre2_match_data_free(match);
+    tmac_status status =
+        room ? cut_all(&how, text, bytes)
+             : tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for the words of a text");
+    for (uint32_t i = 0; i < splitter->count; i++)
+        if (how.match[i]) pcre2_match_data_free(how.match[i]);
     return status;
 }

@@ -14,7 +14,7 @@ options=(-qq -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Sand
     -o "Dir::Cache=$apt" -o "Dir::Cache::Archives=$apt/archives")
 apt-get "${options[@]}" update
 apt-get "${options[@]}" --download-only --yes --no-install-recommends install \
-    libsodium-dev libjansson-dev libsqlite3-dev libpcre2-dev libedit-dev liblua5.4-dev
+    libsodium-dev libjansson-dev libsqlite3-dev libpcre2-dev libutf8proc-dev libedit-dev liblua5.4-dev
 for package in "$apt"/archives/*.deb; do dpkg -x "$package" "$folder"; done
 rm -rf "$apt"
 # Absolute links mean the root they were made for.

@@ -41,6 +41,18 @@ convert -z "$work/plain.tm2" "$work/folder" "$work/converted.tm2"
 check "a folder and the TM2 made of it" "$(logits_of "$work/folder" -z "$work/plain.tm2" -t 0 -n 12 -i wind)" \
     "$(logits_of "$work/converted.tm2" -t 0 -n 12 -i wind)"
 
+# The first run converts a folder into the cache, the second opens the file; a changed folder is another one.
+check "a folder is converted once" "$(ls "$work"/cache/*.tm2* | wc -l)" 1
+before=$(logits_of "$work/folder" -z "$work/plain.tm2" -t 0 -n 12 -i wind)
+check "the converted file gives the same logits" "$before" "$(logits_of "$work/folder" --no-cache -z "$work/plain.tm2" -t 0 -n 12 -i wind)"
+grep -q "was converted" "$work/stats" && fail "a word only when it is done" "$(cat "$work/stats")" || pass "a word only when it is done"
+touch -d 2001-01-01 "$work/folder/config.json"
+"$bin/tmac-run" "$work/folder" -z "$work/plain.tm2" -t 0 -n 4 -i wind 2>"$work/err" >/dev/null
+grep -q "was converted to a file" "$work/err" && pass "a changed folder is converted again" || fail "a changed folder is converted again" "$(cat "$work/err")"
+check "the cache holds both" "$(ls "$work"/cache/*.tm2* | wc -l)" 2
+TMAC_CACHE=/dev/null/none logits_of "$work/folder" -z "$work/plain.tm2" -t 0 -n 12 -i wind >"$work/out"
+check "without a cache the folder itself is read" "$(cat "$work/out")" "$before"
+
 "$bin/tmac-info" "$work/folder" >"$work/info" && grep -q "Hugging Face" "$work/info" && grep -q "ternary" "$work/info" &&
     pass "tmac-info on a folder" || fail "tmac-info on a folder" "$(cat "$work/info")"
 "$bin/tmac-info" --json "$work/i2_s.gguf" >"$work/info" && grep -q '"architecture":"bitnet"' "$work/info" &&
