@@ -234,8 +234,8 @@ tmac_status tmac_db_verify(const tmac_db *db, tmac_db_traffic *traffic)
                              check_signature, traffic));
     TMAC_TRY(tmac_store_each(
         db,
-        "SELECT abs((SELECT count(*) FROM measurement) - (SELECT count(*) FROM measurement m JOIN"
-        " record r ON r.id = m.record WHERE r.kind = 'trial'))",
+        "SELECT abs((SELECT count(*) FROM measurement) - (SELECT count(*) FROM record r CROSS JOIN"
+        " measurement m ON m.record = r.id WHERE r.kind = 'trial'))",
         check_index, self));
     return tmac_store_each(db, "SELECT state, count(*) FROM measurement GROUP BY state",
                            count_states, traffic);

@@ -59,14 +59,15 @@ static int by_binary_id(const void *a, const void *b)
                   ((const struct tmac_machine_code *)b)->binary_id);
 }
 
-const tmac_kernel *tmac_usable_kernel(const tmac_db *db, const char *name, const char *binary_id)
+// The number of this program's kernel of this name and machine code among caches->codes; code_count when there is none.
+static size_t usable_code(const tmac_db *db, const char *name, const char *binary_id)
 {
     size_t count;
     const tmac_kernel *const *all = tmac_kernels(&count);
     tmac_caches *caches = db->caches;
     if (caches->code_count != count) {
         struct tmac_machine_code *codes = realloc(caches->codes, count * sizeof *codes);
-        if (!codes) return NULL;
+        if (!codes) return caches->code_count;
         for (size_t i = 0; i < count; i++) {
             codes[i].kernel = all[i];
             tmac_kernel_binary_id(all[i], codes[i].binary_id);
@@ -84,8 +85,14 @@ const tmac_kernel *tmac_usable_kernel(const tmac_db *db, const char *name, const
             high = middle;
     }
     for (; low < count && strcmp(caches->codes[low].binary_id, binary_id) == 0; low++)
-        if (strcmp(caches->codes[low].kernel->name, name) == 0) return caches->codes[low].kernel;
-    return NULL;
+        if (strcmp(caches->codes[low].kernel->name, name) == 0) return low;
+    return count;
+}
+
+const tmac_kernel *tmac_usable_kernel(const tmac_db *db, const char *name, const char *binary_id)
+{
+    const size_t at = usable_code(db, name, binary_id);
+    return at < db->caches->code_count ? db->caches->codes[at].kernel : NULL;
 }
 
 static tmac_outcome parse_outcome(const char *text)
@@ -145,8 +152,10 @@ static tmac_status load_layer(const tmac_db *db, const char *host, const char *k
     TMAC_TRY(tmac_store_cached(
         db, TMAC_SQL_FIGURES,
         "SELECT p.bucket, v.kernel, v.binary_id, t.outcome, t.rigor, t.passes, t.samples, "
-        "t.median_ns, t.mad_ns, r.started FROM problem p JOIN measurement t ON t.problem = p.id"
-        " AND t.host = (SELECT id FROM host WHERE name = ?3) JOIN variant v ON v.id = t.variant"
+        "t.median_ns, t.mad_ns, r.started FROM problem p CROSS JOIN measurement t ON t.problem = "
+        "p.id"
+        " AND t.host = (SELECT id FROM host WHERE name = ?3) CROSS JOIN variant v ON v.id = "
+        "t.variant"
         " LEFT JOIN run r ON r.id = t.run WHERE p.set_key = ?1 AND p.threads = ?2 AND t.state = 0",
         &q));
     sqlite3_bind_text(q, 1, key, -1, SQLITE_TRANSIENT);
@@ -155,14 +164,11 @@ static tmac_status load_layer(const tmac_db *db, const char *host, const char *k
     tmac_status status = tmac_ok();
     int code;
     while ((code = sqlite3_step(q)) == SQLITE_ROW) {
-        const tmac_kernel *kernel =
-            tmac_usable_kernel(db, tmac_store_text(q, 1), tmac_store_text(q, 2));
+        const size_t number = usable_code(db, tmac_store_text(q, 1), tmac_store_text(q, 2));
         figure item;
-        if (!kernel || !read_figure(q, kernel, &item) || item.bucket >= TMAC_BUCKETS) continue;
-        size_t number = 0;
-        while (number < kernels && db->caches->codes[number].kernel != kernel)
-            number++;
-        if (number == kernels) continue;
+        if (number >= kernels || number >= db->caches->code_count ||
+            !read_figure(q, db->caches->codes[number].kernel, &item) || item.bucket >= TMAC_BUCKETS)
+            continue;
         uint32_t *place = &places[(number * TMAC_BUCKETS + item.bucket) * 2 +
                                   (item.f.outcome == TMAC_OUTCOME_OK ? 0 : 1)];
         if (keep(list, &item, place)) continue;

@@ -25,11 +25,13 @@ typedef enum tmac_sql {
     TMAC_SQL_DONORS,
     TMAC_SQL_STATE,
     TMAC_SQL_OBJECT,
+    TMAC_SQL_JUDGEMENT,
+    TMAC_SQL_JUDGEMENTS,
     TMAC_SQL_COUNT,
 } tmac_sql;
 
 enum {
-    TMAC_DB_SCHEMA = 2,
+    TMAC_DB_SCHEMA = 3,
     TMAC_DB_KEY_BYTES = 160,
     TMAC_DB_CLASS_BYTES = 160,
     TMAC_DB_LAYERS = 16,
