@@ -75,6 +75,7 @@ static size_t usable_code(const tmac_db *db, const char *name, const char *binar
         qsort(codes, count, sizeof *codes, by_binary_id);
         caches->codes = codes;
         caches->code_count = count;
+        memset(caches->variants, 0, sizeof caches->variants);
     }
     size_t low = 0, high = count;
     while (low < high) {
@@ -93,6 +94,34 @@ const tmac_kernel *tmac_usable_kernel(const tmac_db *db, const char *name, const
 {
     const size_t at = usable_code(db, name, binary_id);
     return at < db->caches->code_count ? db->caches->codes[at].kernel : NULL;
+}
+
+// The same of a row of the table of variants, remembered: most rows of most lookups are of the same few.
+static tmac_status code_of_variant(const tmac_db *db, int64_t variant, size_t *number)
+{
+    const size_t slot = (size_t)variant % TMAC_DB_VARIANT_CACHE;
+    size_t kernels;
+    tmac_kernels(&kernels);
+    if (db->caches->variants[slot].variant != variant || db->caches->code_count != kernels) {
+        sqlite3_stmt *q;
+        TMAC_TRY(tmac_store_cached(db, TMAC_SQL_VARIANT_OF,
+                                   "SELECT kernel, binary_id FROM variant WHERE id = ?", &q));
+        sqlite3_bind_int64(q, 1, variant);
+        const int code = sqlite3_step(q);
+        // A row that has a name alone may get the rest later: not remembered.
+        const bool known = code == SQLITE_ROW && sqlite3_column_type(q, 0) != SQLITE_NULL;
+        *number = db->caches->code_count;
+        if (known) *number = usable_code(db, tmac_store_text(q, 0), tmac_store_text(q, 1));
+        db->caches->variants[slot].variant = known ? variant : 0;
+        db->caches->variants[slot].place = *number < db->caches->code_count ? *number + 1 : 0;
+        sqlite3_reset(q);
+        return code == SQLITE_ROW || code == SQLITE_DONE
+                   ? tmac_ok()
+                   : tmac_store_fail(db, code, "reading variants");
+    }
+    const size_t place = db->caches->variants[slot].place;
+    *number = place ? place - 1 : db->caches->code_count;
+    return tmac_ok();
 }
 
 static tmac_outcome parse_outcome(const char *text)
@@ -127,15 +156,15 @@ static bool keep(figures *list, const figure *item, uint32_t *place)
 
 static bool read_figure(sqlite3_stmt *q, const tmac_kernel *kernel, figure *item)
 {
-    double passes = (double)sqlite3_column_int64(q, 5),
-           samples = (double)sqlite3_column_int64(q, 6);
-    double median = (double)sqlite3_column_int64(q, 7), mad = (double)sqlite3_column_int64(q, 8);
+    double passes = (double)sqlite3_column_int64(q, 4),
+           samples = (double)sqlite3_column_int64(q, 5);
+    double median = (double)sqlite3_column_int64(q, 6), mad = (double)sqlite3_column_int64(q, 7);
     *item = (figure){.bucket = (uint32_t)sqlite3_column_int64(q, 0),
-                     .started = sqlite3_column_int64(q, 9)};
+                     .started = sqlite3_column_int64(q, 8)};
     item->f.kernel = kernel;
-    item->f.outcome = parse_outcome(tmac_store_text(q, 3));
-    item->f.rigor = (tmac_rigor)sqlite3_column_int(q, 4);
-    item->f.samples = (uint32_t)sqlite3_column_int64(q, 6);
+    item->f.outcome = parse_outcome(tmac_store_text(q, 2));
+    item->f.rigor = (tmac_rigor)sqlite3_column_int(q, 3);
+    item->f.samples = (uint32_t)sqlite3_column_int64(q, 5);
     if (item->f.outcome != TMAC_OUTCOME_OK) return true;
     if (passes < 1 || samples < 1 || median <= 0) return false;
     item->f.ns = median / passes;
@@ -151,12 +180,10 @@ static tmac_status load_layer(const tmac_db *db, const char *host, const char *k
     if (!db->sqlite) return tmac_ok();
     TMAC_TRY(tmac_store_cached(
         db, TMAC_SQL_FIGURES,
-        "SELECT p.bucket, v.kernel, v.binary_id, t.outcome, t.rigor, t.passes, t.samples, "
-        "t.median_ns, t.mad_ns, r.started FROM problem p CROSS JOIN measurement t ON t.problem = "
-        "p.id"
-        " AND t.host = (SELECT id FROM host WHERE name = ?3) CROSS JOIN variant v ON v.id = "
-        "t.variant"
-        " LEFT JOIN run r ON r.id = t.run WHERE p.set_key = ?1 AND p.threads = ?2 AND t.state = 0",
+        "SELECT p.bucket, t.variant, t.outcome, t.rigor, t.passes, t.samples, t.median_ns,"
+        " t.mad_ns, r.started FROM problem p CROSS JOIN measurement t ON t.problem = p.id"
+        " AND t.host = (SELECT id FROM host WHERE name = ?3) LEFT JOIN run r ON r.id = t.run"
+        " WHERE p.set_key = ?1 AND p.threads = ?2 AND t.state = 0",
         &q));
     sqlite3_bind_text(q, 1, key, -1, SQLITE_TRANSIENT);
     sqlite3_bind_int64(q, 2, threads);
@@ -164,8 +191,10 @@ static tmac_status load_layer(const tmac_db *db, const char *host, const char *k
     tmac_status status = tmac_ok();
     int code;
     while ((code = sqlite3_step(q)) == SQLITE_ROW) {
-        const size_t number = usable_code(db, tmac_store_text(q, 1), tmac_store_text(q, 2));
+        size_t number = 0;
         figure item;
+        status = code_of_variant(db, sqlite3_column_int64(q, 1), &number);
+        if (status.code != TMAC_OK) break;
         if (number >= kernels || number >= db->caches->code_count ||
             !read_figure(q, db->caches->codes[number].kernel, &item) || item.bucket >= TMAC_BUCKETS)
             continue;

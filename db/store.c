@@ -173,6 +173,7 @@ tmac_status tmac_store_commit(const tmac_db *db, tmac_status status)
         sqlite3_exec(db->sqlite, "ROLLBACK", NULL, NULL, NULL);
         // Numbers of rows that are no longer there.
         memset(db->caches->names, 0, sizeof db->caches->names);
+        memset(db->caches->variants, 0, sizeof db->caches->variants);
     }
     return status;
 }
@@ -379,7 +380,8 @@ static const char *locking(const char *path)
 
 static tmac_status open_sqlite(tmac_db *db, const char *name, int flags)
 {
-    int code = sqlite3_open_v2(name, &db->sqlite, flags | SQLITE_OPEN_EXRESCODE, locking(db->path));
+    int code = sqlite3_open_v2(
+        name, &db->sqlite, flags | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOMUTEX, locking(db->path));
     tmac_status status = tmac_ok();
     if (code == SQLITE_OK) sqlite3_busy_timeout(db->sqlite, BUSY_MS);
     if (code != SQLITE_OK) status = tmac_store_fail(db, code, "opening it");

@@ -4,6 +4,8 @@
 //                                         tuning three models on each host would leave them
 //   fleet lookup DB                       microseconds of a lookup: opening and the first, then of known and of unknown
 //                                         hosts, one input set at a time and a model's four
+//   fleet lie DB                          trials of a host with this one's instruction sets: the scalar kernel is said to
+//                                         be a hundred times faster than the rule's; exit status 3 where that is scalar
 //   fleet writers DB PROCESSES SECONDS    that many processes store trials; checks that none is lost or told to wait
 #include <inttypes.h>
 #include <stdio.h>
@@ -269,6 +271,38 @@ static tmac_status lookup(const char *path)
     return status;
 }
 
+static tmac_status lie(const char *path, bool *possible)
+{
+    tmac_host host;
+    tmac_host_probe(&host);
+    const tmac_input_set set = {'t', 2560, 2560, 1, {2560}, TMAC_RESIDENT};
+    const tmac_plan_entry rule = tmac_plan_rule(&set, 1, host.isa);
+    const tmac_plan_entry scalar = tmac_plan_rule(&set, 1, 1u << TMAC_ISA_SCALAR);
+    const char *const kernels[] = {scalar.kernel[0], rule.kernel[0]};
+    *possible = strcmp(kernels[0], kernels[1]) != 0;
+    if (!*possible) return tmac_ok();
+    host.stepping += 1;
+    tmac_db *db;
+    TMAC_TRY(tmac_db_open(path, TMAC_DB_WRITE, &db));
+    tmac_db_trial trial = {.rigor = TMAC_RIGOR_MEASURE, .passes = 1, .samples = 16};
+    tmac_status status = tmac_db_put_host(db, &host, &trial.host);
+    const tmac_db_run run = {.host = trial.host,
+                             .started = 1,
+                             .rigor = TMAC_RIGOR_MEASURE,
+                             .threads = 1,
+                             .model = "",
+                             .kernel = ""};
+    if (status.code == TMAC_OK) status = tmac_db_put_run(db, &run, &trial.run);
+    if (status.code == TMAC_OK) status = tmac_db_put_problem(db, &set, 0, 1, &trial.problem);
+    for (int i = 0; i < 2 && status.code == TMAC_OK; i++) {
+        trial.median_ns = i == 0 ? 10000 : 1000000;
+        status = tmac_db_put_variant(db, tmac_kernel_find(kernels[i]), &trial.variant);
+        if (status.code == TMAC_OK) status = tmac_db_put_trial(db, &trial);
+    }
+    tmac_db_close(db);
+    return status;
+}
+
 // Stores trials until the time is over; writes the number it stored to the pipe.
 static tmac_status write_trials(const char *path, uint64_t writer, uint64_t seconds, int report)
 {
@@ -335,16 +369,19 @@ static tmac_status writers(const char *path, uint64_t processes, uint64_t second
 int main(int argc, char **argv)
 {
     uint64_t numbers[3] = {0};
+    bool possible = true;
     for (int i = 3; i < argc && i < 6; i++)
         numbers[i - 3] = strtoull(argv[i], NULL, 10);
-    tmac_status status = tmac_fail(TMAC_USAGE, "usage: fleet generate|lookup|writers DB ...");
+    tmac_status status = tmac_fail(TMAC_USAGE, "usage: fleet generate|lookup|lie|writers DB ...");
     if (argc == 6 && strcmp(argv[1], "generate") == 0 && numbers[0] > 0)
         status = generate(argv[2], numbers[0], numbers[1], numbers[2]);
     else if (argc == 3 && strcmp(argv[1], "lookup") == 0)
         status = lookup(argv[2]);
+    else if (argc == 3 && strcmp(argv[1], "lie") == 0)
+        status = lie(argv[2], &possible);
     else if (argc == 5 && strcmp(argv[1], "writers") == 0)
         status = writers(argv[2], numbers[0], numbers[1]);
-    if (status.code == TMAC_OK) return 0;
+    if (status.code == TMAC_OK) return possible ? 0 : 3;
     fprintf(stderr, "fleet: %s\n", status.message);
     return tmac_exit_status(status.code);
 }

@@ -44,6 +44,26 @@ sed 's/^median_ns .*/median_ns 1/' "$work/1.export" >"$work/forged"
 db guest import "$work/forged" >/dev/null
 check "a forged figure is refused" "$?" 1
 
+# Claims of speed that this host does not bear out.
+mkdir "$work/liar" "$work/heir" "$work/trusting"
+"$BUILD/tests/fleet" lie "$work/liar/tune.db" 2>"$work/err"
+case $? in
+0)
+    db liar export "$work/lie.export"
+    liar=$(db liar key list | sed -n 's/^own *\([^ ]*\).*/\1/p')
+    db heir key trust "$liar" >/dev/null
+    db trusting key trust "$liar" >/dev/null
+    db heir import "$work/lie.export" >"$work/out"
+    check "a claim of speed is checked here, and refuted" "$(count_of 'trials: slower here than claimed') $(grep -c 'said to be fastest' "$work/err")" "1 1"
+    db heir import "$work/lie.export" >"$work/out"
+    check "and stays refuted" "$(count_of 'trials: slower here than claimed')" 1
+    db trusting import --no-check "$work/lie.export" >"$work/out"
+    check "--no-check takes it as it is" "$(count_of 'trials: usable')" 2
+    ;;
+3) skip "a claim of speed is checked here" "this host has no kernel faster than the scalar one" ;;
+*) fail "a host that lies" "$(cat "$work/err")" ;;
+esac
+
 # Damage: single bits, all over the file; truncation; bytes after the end; the future.
 before=$(digest h2)
 size=$(stat -c %s "$work/1.export") tampered=0 refused=0
