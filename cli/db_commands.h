@@ -30,6 +30,10 @@ void db_table_begin(db_table *table, const char *const *columns, size_t width);
 void db_table_row(db_table *table, ...);                              // width strings
 tmac_status db_table_end(db_table *table, const db_context *context); // prints and frees
 
+// Proves and times what imported trials say (cli/db_check.c); where something is refuted, counts in *traffic what is
+// usable now. Opens the database of the context itself: the caller has it closed.
+tmac_status db_check_imports(const db_context *context, tmac_db_traffic *traffic);
+
 tmac_status db_status(const db_context *context);
 tmac_status db_plan(const db_context *context);
 tmac_status db_export(const db_context *context);

@@ -4,9 +4,6 @@
 #include <string.h>
 
 #include "cli/db_commands.h"
-#include "tune/tune.h"
-
-enum { GATE_MS = 20000 };
 
 static tmac_status show_traffic(const db_context *c, const char *what, const tmac_db_traffic *t)
 {
@@ -54,47 +51,19 @@ tmac_status db_export(const db_context *c)
     return tmac_ok();
 }
 
-// Kernels that imported trials speak for are proved exact here before anything rests on them; what fails is not used.
-static tmac_status check_kernels(const db_context *c, tmac_db *db)
-{
-    static const tmac_shape shapes[] = {{64, 256, 256}, {7, 172, 172}, {33, 320, 64}};
-    const tmac_kernel **kernels;
-    size_t count, kept = 0;
-    TMAC_TRY(tmac_db_imported_kernels(db, &kernels, &count));
-    for (size_t i = 0; i < count; i++)
-        if (tmac_isa_has(c->host.isa, kernels[i]->isa)) kernels[kept++] = kernels[i];
-    tmac_gate_result *results = calloc(kept + 1, sizeof *results);
-    tmac_status status = results ? tmac_ok() : tmac_fail(TMAC_OUT_OF_MEMORY, "no memory");
-    if (status.code == TMAC_OK && kept > 0)
-        status =
-            tmac_gate(kernels, kept, shapes, sizeof shapes / sizeof shapes[0], GATE_MS, results);
-    for (size_t i = 0; i < kept && status.code == TMAC_OK; i++) {
-        if (results[i].outcome == TMAC_OUTCOME_OK) continue;
-        fprintf(stderr,
-                "tmac-db: warning: %s: %s on this host (%s); its imported trials are not used\n",
-                kernels[i]->name, tmac_outcome_name(results[i].outcome), results[i].message);
-        status = tmac_db_refute(db, kernels[i], NULL, TMAC_STATE_INEXACT);
-    }
-    if (status.code == TMAC_OK && kept > 0)
-        fprintf(stderr, "%zu kernels that imported trials speak for were checked here\n", kept);
-    free(results);
-    free((void *)kernels);
-    return status;
-}
-
 static tmac_status take_in(const db_context *c, bool own)
 {
-    tmac_db *db;
-    tmac_db_traffic traffic;
     tmac_status status = tmac_ok();
-    TMAC_TRY(tmac_db_open(c->path, TMAC_DB_WRITE, &db));
     for (size_t i = 0; i < c->count && status.code == TMAC_OK; i++) {
+        tmac_db *db;
+        tmac_db_traffic traffic;
+        TMAC_TRY(tmac_db_open(c->path, TMAC_DB_WRITE, &db));
         status = tmac_db_import(db, c->operands[i], own, &traffic);
+        tmac_db_close(db);
         if (status.code == TMAC_OK && i + 1 == c->count && !own && !c->no_check)
-            status = check_kernels(c, db);
+            status = db_check_imports(c, &traffic);
         if (status.code == TMAC_OK) status = show_traffic(c, c->operands[i], &traffic);
     }
-    tmac_db_close(db);
     return status;
 }
 

@@ -176,6 +176,7 @@ tmac_status db_pull(const db_context *c)
         tmac_db_close(db);
     }
     PQfinish(hub);
+    if (status.code == TMAC_OK && !c->no_check) status = db_check_imports(c, &traffic);
     if (status.code == TMAC_OK)
         printf("%" PRIu64 " new records, %" PRIu64 " new objects, %" PRIu64 " of %" PRIu64
                " trials usable\n",

@@ -93,6 +93,14 @@ tmac_status tmac_db_refute(tmac_db *db, const tmac_kernel *kernel, const tmac_db
 tmac_status tmac_db_imported_kernels(const tmac_db *db, const tmac_kernel ***kernels,
                                      size_t *count);
 
+// Problems that usable imported trials speak about, those of most trials first: *claims is malloc'ed, the caller frees it.
+typedef struct tmac_db_claim {
+    tmac_db_name problem;
+    tmac_input_set set;
+    uint32_t threads, bucket;
+} tmac_db_claim;
+tmac_status tmac_db_imported_problems(const tmac_db *db, tmac_db_claim **claims, size_t *count);
+
 // Looks up an export or a database together with db. optional: an absent file is no error.
 tmac_status tmac_db_add_layer(tmac_db *db, const char *path, bool optional);
 // The database, the system's ($TMAC_SYSTEM_DB, else /usr/share/tmac/tune.db), and those of `fleet`, separated by ':'.

@@ -234,8 +234,8 @@ tmac_status tmac_db_verify(const tmac_db *db, tmac_db_traffic *traffic)
                              check_signature, traffic));
     TMAC_TRY(tmac_store_each(
         db,
-        "SELECT abs((SELECT count(*) FROM measurement) - (SELECT count(*) FROM measurement m JOIN"
-        " record r ON r.id = m.record WHERE r.kind = 'trial'))",
+        "SELECT abs((SELECT count(*) FROM measurement) - (SELECT count(*) FROM record r CROSS JOIN"
+        " measurement m ON m.record = r.id WHERE r.kind = 'trial'))",
         check_index, self));
     return tmac_store_each(db, "SELECT state, count(*) FROM measurement GROUP BY state",
                            count_states, traffic);
@@ -338,5 +338,45 @@ tmac_status tmac_db_imported_kernels(const tmac_db *db, const tmac_kernel ***ker
         free(*kernels);
         *kernels = NULL;
     }
+    return status;
+}
+
+typedef struct claims {
+    tmac_db_claim *items;
+    size_t count;
+} claims;
+
+static tmac_status read_claim(sqlite3_stmt *row, void *into)
+{
+    claims *list = into;
+    tmac_db_claim claim = {.threads = (uint32_t)sqlite3_column_int64(row, 2),
+                           .bucket = (uint32_t)sqlite3_column_int64(row, 3)};
+    if (!tmac_set_of_key(tmac_store_text(row, 1), &claim.set)) return tmac_ok();
+    snprintf(claim.problem.hex, sizeof claim.problem.hex, "%s", tmac_store_text(row, 0));
+    tmac_db_claim *grown = realloc(list->items, (list->count + 1) * sizeof *grown);
+    if (!grown) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu problems", list->count + 1);
+    list->items = grown;
+    grown[list->count++] = claim;
+    return tmac_ok();
+}
+
+tmac_status tmac_db_imported_problems(const tmac_db *db, tmac_db_claim **items, size_t *count)
+{
+    claims list = {0};
+    *items = NULL;
+    *count = 0;
+    if (!db->sqlite) return tmac_ok();
+    tmac_status status = tmac_store_each(
+        db,
+        "SELECT p.name, p.set_key, p.threads, p.bucket FROM problem p JOIN (SELECT problem,"
+        " count(*) AS trials FROM measurement WHERE origin = 0 AND state = 0 GROUP BY problem) m"
+        " ON m.problem = p.id WHERE p.set_key IS NOT NULL ORDER BY m.trials DESC, p.name",
+        read_claim, &list);
+    if (status.code != TMAC_OK) {
+        free(list.items);
+        return status;
+    }
+    *items = list.items;
+    *count = list.count;
     return status;
 }

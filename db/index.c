@@ -163,8 +163,12 @@ static tmac_status index_trial(const tmac_db *db, int64_t id, const tmac_record 
     sqlite3_stmt *q;
     for (int i = 0; i < 4; i++)
         TMAC_TRY(id_of(db, tables[i], tmac_record_get(record, names[i]), &ids[i]));
-    TMAC_TRY(tmac_store_cached(db, TMAC_SQL_TRIAL,
-                               "INSERT INTO measurement VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)", &q));
+    TMAC_TRY(tmac_store_cached(
+        db, TMAC_SQL_TRIAL,
+        "INSERT INTO measurement(record, host, problem, variant, run, rigor, outcome,"
+        " passes, samples, median_ns, mad_ns, origin, state)"
+        " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        &q));
     sqlite3_bind_int64(q, 1, id);
     for (int i = 0; i < 4; i++)
         sqlite3_bind_int64(q, 2 + i, ids[i]);
@@ -199,6 +203,17 @@ tmac_status tmac_index_record(const tmac_db *db, int64_t id, const char *name, c
         sqlite3_bind_text(q, 1, name, -1, SQLITE_TRANSIENT);
         sqlite3_bind_text(q, 2, tmac_record_get(&record, "isa"), -1, SQLITE_TRANSIENT);
         sqlite3_bind_text(q, 3, class, -1, SQLITE_TRANSIENT);
+        return run_index(db, q);
+    }
+    if (strcmp(record.kind, "judgement") == 0) {
+        TMAC_TRY(tmac_store_cached(db, TMAC_SQL_JUDGEMENT,
+                                   "INSERT OR IGNORE INTO judgement(record, host, trials, judged)"
+                                   " VALUES(?,?,?,?)",
+                                   &q));
+        sqlite3_bind_int64(q, 1, id);
+        bind_field(q, 2, &record, "host");
+        bind_field(q, 3, &record, "trials");
+        bind_field(q, 4, &record, "#judged");
         return run_index(db, q);
     }
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {

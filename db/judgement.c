@@ -146,25 +146,28 @@ tmac_status tmac_db_plan(const tmac_db *db, const tmac_host *host, const tmac_in
     hash_plan(plan, trials);
     isa |= 1u << TMAC_ISA_SCALAR;
     sqlite3_stmt *q;
-    // In these words the index over the kinds that are few serves.
-    TMAC_TRY(tmac_store_prepare(
-        db, "SELECT bytes FROM record WHERE kind = 'judgement' AND kind <> 'trial'", &q));
-    tmac_record *record = malloc(sizeof *record);
-    tmac_plan judged = *plan, corrected;
-    uint64_t newest = 0;
-    int code = SQLITE_NOMEM;
-    while (record && (code = sqlite3_step(q)) == SQLITE_ROW) {
+    TMAC_TRY(tmac_store_cached(db, TMAC_SQL_JUDGEMENTS,
+                               "SELECT r.bytes FROM judgement j JOIN record r ON r.id = j.record"
+                               " WHERE j.host = ? AND j.trials = ? ORDER BY j.judged DESC, r.name",
+                               &q));
+    sqlite3_bind_text(q, 1, self.hex, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(q, 2, trials, -1, SQLITE_TRANSIENT);
+    int code = sqlite3_step(q);
+    tmac_record *record = code == SQLITE_ROW ? malloc(sizeof *record) : NULL;
+    tmac_plan judged = *plan;
+    for (; code == SQLITE_ROW && record; code = sqlite3_step(q)) {
+        tmac_plan corrected;
         const char *bytes = sqlite3_column_blob(q, 0);
         if (!bytes ||
             tmac_record_parse(bytes, (size_t)sqlite3_column_bytes(q, 0), record).code != TMAC_OK ||
-            record->version != 1)
+            record->version != 1 || !applies(record, self.hex, trials, isa, plan, &corrected))
             continue;
-        uint64_t when = tmac_record_get_number(record, "judged");
-        if (when < newest || !applies(record, self.hex, trials, isa, plan, &corrected)) continue;
-        newest = when;
         judged = corrected;
+        code = SQLITE_DONE; // the newest counts
+        break;
     }
-    sqlite3_finalize(q);
+    sqlite3_reset(q);
+    if (code == SQLITE_ROW) code = SQLITE_NOMEM;
     free(record);
     if (code != SQLITE_DONE) return tmac_store_fail(db, code, "reading judgements");
     *plan = judged;

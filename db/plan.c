@@ -59,14 +59,15 @@ static int by_binary_id(const void *a, const void *b)
                   ((const struct tmac_machine_code *)b)->binary_id);
 }
 
-const tmac_kernel *tmac_usable_kernel(const tmac_db *db, const char *name, const char *binary_id)
+// The number of this program's kernel of this name and machine code among caches->codes; code_count when there is none.
+static size_t usable_code(const tmac_db *db, const char *name, const char *binary_id)
 {
     size_t count;
     const tmac_kernel *const *all = tmac_kernels(&count);
     tmac_caches *caches = db->caches;
     if (caches->code_count != count) {
         struct tmac_machine_code *codes = realloc(caches->codes, count * sizeof *codes);
-        if (!codes) return NULL;
+        if (!codes) return caches->code_count;
         for (size_t i = 0; i < count; i++) {
             codes[i].kernel = all[i];
             tmac_kernel_binary_id(all[i], codes[i].binary_id);
@@ -74,6 +75,7 @@ const tmac_kernel *tmac_usable_kernel(const tmac_db *db, const char *name, const
         qsort(codes, count, sizeof *codes, by_binary_id);
         caches->codes = codes;
         caches->code_count = count;
+        memset(caches->variants, 0, sizeof caches->variants);
     }
     size_t low = 0, high = count;
     while (low < high) {
@@ -84,8 +86,42 @@ const tmac_kernel *tmac_usable_kernel(const tmac_db *db, const char *name, const
             high = middle;
     }
     for (; low < count && strcmp(caches->codes[low].binary_id, binary_id) == 0; low++)
-        if (strcmp(caches->codes[low].kernel->name, name) == 0) return caches->codes[low].kernel;
-    return NULL;
+        if (strcmp(caches->codes[low].kernel->name, name) == 0) return low;
+    return count;
+}
+
+const tmac_kernel *tmac_usable_kernel(const tmac_db *db, const char *name, const char *binary_id)
+{
+    const size_t at = usable_code(db, name, binary_id);
+    return at < db->caches->code_count ? db->caches->codes[at].kernel : NULL;
+}
+
+// The same of a row of the table of variants, remembered: most rows of most lookups are of the same few.
+static tmac_status code_of_variant(const tmac_db *db, int64_t variant, size_t *number)
+{
+    const size_t slot = (size_t)variant % TMAC_DB_VARIANT_CACHE;
+    size_t kernels;
+    tmac_kernels(&kernels);
+    if (db->caches->variants[slot].variant != variant || db->caches->code_count != kernels) {
+        sqlite3_stmt *q;
+        TMAC_TRY(tmac_store_cached(db, TMAC_SQL_VARIANT_OF,
+                                   "SELECT kernel, binary_id FROM variant WHERE id = ?", &q));
+        sqlite3_bind_int64(q, 1, variant);
+        const int code = sqlite3_step(q);
+        // A row that has a name alone may get the rest later: not remembered.
+        const bool known = code == SQLITE_ROW && sqlite3_column_type(q, 0) != SQLITE_NULL;
+        *number = db->caches->code_count;
+        if (known) *number = usable_code(db, tmac_store_text(q, 0), tmac_store_text(q, 1));
+        db->caches->variants[slot].variant = known ? variant : 0;
+        db->caches->variants[slot].place = *number < db->caches->code_count ? *number + 1 : 0;
+        sqlite3_reset(q);
+        return code == SQLITE_ROW || code == SQLITE_DONE
+                   ? tmac_ok()
+                   : tmac_store_fail(db, code, "reading variants");
+    }
+    const size_t place = db->caches->variants[slot].place;
+    *number = place ? place - 1 : db->caches->code_count;
+    return tmac_ok();
 }
 
 static tmac_outcome parse_outcome(const char *text)
@@ -120,15 +156,15 @@ static bool keep(figures *list, const figure *item, uint32_t *place)
 
 static bool read_figure(sqlite3_stmt *q, const tmac_kernel *kernel, figure *item)
 {
-    double passes = (double)sqlite3_column_int64(q, 5),
-           samples = (double)sqlite3_column_int64(q, 6);
-    double median = (double)sqlite3_column_int64(q, 7), mad = (double)sqlite3_column_int64(q, 8);
+    double passes = (double)sqlite3_column_int64(q, 4),
+           samples = (double)sqlite3_column_int64(q, 5);
+    double median = (double)sqlite3_column_int64(q, 6), mad = (double)sqlite3_column_int64(q, 7);
     *item = (figure){.bucket = (uint32_t)sqlite3_column_int64(q, 0),
-                     .started = sqlite3_column_int64(q, 9)};
+                     .started = sqlite3_column_int64(q, 8)};
     item->f.kernel = kernel;
-    item->f.outcome = parse_outcome(tmac_store_text(q, 3));
-    item->f.rigor = (tmac_rigor)sqlite3_column_int(q, 4);
-    item->f.samples = (uint32_t)sqlite3_column_int64(q, 6);
+    item->f.outcome = parse_outcome(tmac_store_text(q, 2));
+    item->f.rigor = (tmac_rigor)sqlite3_column_int(q, 3);
+    item->f.samples = (uint32_t)sqlite3_column_int64(q, 5);
     if (item->f.outcome != TMAC_OUTCOME_OK) return true;
     if (passes < 1 || samples < 1 || median <= 0) return false;
     item->f.ns = median / passes;
@@ -144,10 +180,10 @@ static tmac_status load_layer(const tmac_db *db, const char *host, const char *k
     if (!db->sqlite) return tmac_ok();
     TMAC_TRY(tmac_store_cached(
         db, TMAC_SQL_FIGURES,
-        "SELECT p.bucket, v.kernel, v.binary_id, t.outcome, t.rigor, t.passes, t.samples, "
-        "t.median_ns, t.mad_ns, r.started FROM problem p JOIN measurement t ON t.problem = p.id"
-        " AND t.host = (SELECT id FROM host WHERE name = ?3) JOIN variant v ON v.id = t.variant"
-        " LEFT JOIN run r ON r.id = t.run WHERE p.set_key = ?1 AND p.threads = ?2 AND t.state = 0",
+        "SELECT p.bucket, t.variant, t.outcome, t.rigor, t.passes, t.samples, t.median_ns,"
+        " t.mad_ns, r.started FROM problem p CROSS JOIN measurement t ON t.problem = p.id"
+        " AND t.host = (SELECT id FROM host WHERE name = ?3) LEFT JOIN run r ON r.id = t.run"
+        " WHERE p.set_key = ?1 AND p.threads = ?2 AND t.state = 0",
         &q));
     sqlite3_bind_text(q, 1, key, -1, SQLITE_TRANSIENT);
     sqlite3_bind_int64(q, 2, threads);
@@ -155,14 +191,13 @@ static tmac_status load_layer(const tmac_db *db, const char *host, const char *k
     tmac_status status = tmac_ok();
     int code;
     while ((code = sqlite3_step(q)) == SQLITE_ROW) {
-        const tmac_kernel *kernel =
-            tmac_usable_kernel(db, tmac_store_text(q, 1), tmac_store_text(q, 2));
-        figure item;
-        if (!kernel || !read_figure(q, kernel, &item) || item.bucket >= TMAC_BUCKETS) continue;
         size_t number = 0;
-        while (number < kernels && db->caches->codes[number].kernel != kernel)
-            number++;
-        if (number == kernels) continue;
+        figure item;
+        status = code_of_variant(db, sqlite3_column_int64(q, 1), &number);
+        if (status.code != TMAC_OK) break;
+        if (number >= kernels || number >= db->caches->code_count ||
+            !read_figure(q, db->caches->codes[number].kernel, &item) || item.bucket >= TMAC_BUCKETS)
+            continue;
         uint32_t *place = &places[(number * TMAC_BUCKETS + item.bucket) * 2 +
                                   (item.f.outcome == TMAC_OUTCOME_OK ? 0 : 1)];
         if (keep(list, &item, place)) continue;

@@ -40,14 +40,20 @@ static const char schema[] =
     "CREATE TABLE run(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, host TEXT,"
     "  threads INTEGER, started INTEGER, bandwidth INTEGER);"
     "CREATE INDEX run_by_host ON run(host, threads);"
-    "CREATE TABLE measurement(record INTEGER PRIMARY KEY, host INTEGER NOT NULL,"
-    "  problem INTEGER NOT NULL, variant INTEGER NOT NULL, run INTEGER NOT NULL, rigor INTEGER,"
-    "  outcome TEXT, passes INTEGER, samples INTEGER, median_ns INTEGER, mad_ns INTEGER,"
-    "  origin INTEGER NOT NULL, state INTEGER NOT NULL);"
-    "CREATE INDEX measurement_by_problem ON measurement(problem, host);"
     // How many measurements a host has of a problem: which host to ask first.
     "CREATE TABLE tally(problem INTEGER, host INTEGER, trials INTEGER NOT NULL,"
-    "  PRIMARY KEY(problem, host)) WITHOUT ROWID;"
+    "  PRIMARY KEY(problem, host)) WITHOUT ROWID;";
+
+// Measurements lie together by problem and host: a lookup reads them in one stretch.
+static const char schema_of_figures[] =
+    "CREATE TABLE measurement(record INTEGER NOT NULL, host INTEGER NOT NULL,"
+    "  problem INTEGER NOT NULL, variant INTEGER NOT NULL, run INTEGER NOT NULL, rigor INTEGER,"
+    "  outcome TEXT, passes INTEGER, samples INTEGER, median_ns INTEGER, mad_ns INTEGER,"
+    "  origin INTEGER NOT NULL, state INTEGER NOT NULL, PRIMARY KEY(problem, host, record))"
+    "  WITHOUT ROWID;"
+    "CREATE UNIQUE INDEX measurement_by_record ON measurement(record);"
+    "CREATE TABLE judgement(record INTEGER PRIMARY KEY, host TEXT, trials TEXT, judged INTEGER);"
+    "CREATE INDEX judgement_by_trials ON judgement(host, trials, judged);"
     // Usable trials with names in place of ids.
     "CREATE VIEW trial AS SELECT r.name AS name, h.name AS host, p.name AS problem,"
     "  v.name AS variant, u.name AS run, m.rigor AS rigor, m.outcome AS outcome,"
@@ -72,6 +78,19 @@ static const char leave_schema_1[] =
     "INSERT INTO record(name, kind, version, bytes)"
     "  SELECT name, kind, version, bytes FROM record_1 ORDER BY name;"
     "DROP TABLE record_1;";
+
+// Schema 2 had measurements in the order of records, and did not know judgements. Where they came from and whether they
+// may be used is kept: it does not follow from the records.
+static const char leave_schema_2[] =
+    "DROP VIEW winner; DROP VIEW trial; DROP INDEX measurement_by_problem;"
+    "ALTER TABLE measurement RENAME TO measurement_2;";
+static const char enter_schema_3[] =
+    "INSERT INTO measurement(record, host, problem, variant, run, rigor, outcome, passes, samples,"
+    "  median_ns, mad_ns, origin, state) SELECT record, host, problem, variant, run, rigor, "
+    "outcome,"
+    "  passes, samples, median_ns, mad_ns, origin, state FROM measurement_2"
+    "  ORDER BY problem, host, record;"
+    "DROP TABLE measurement_2;";
 
 // Where the file system has no locks that can be relied on, SQLite's are folders beside the file.
 static bool dot_locked(const tmac_db *db)
@@ -154,6 +173,7 @@ tmac_status tmac_store_commit(const tmac_db *db, tmac_status status)
         sqlite3_exec(db->sqlite, "ROLLBACK", NULL, NULL, NULL);
         // Numbers of rows that are no longer there.
         memset(db->caches->names, 0, sizeof db->caches->names);
+        memset(db->caches->variants, 0, sizeof db->caches->variants);
     }
     return status;
 }
@@ -247,11 +267,11 @@ static bool local_file_system(const char *path)
     return statfs(path, &facts) != 0 || tmac_db_wants_wal((long)facts.f_type);
 }
 
-// Rebuilds the index from the records. They were used before, so they are as if measured here.
-static tmac_status reindex(const tmac_db *db)
+// Rebuilds the index from records. They were used before, so they are as if measured here.
+static tmac_status reindex(const tmac_db *db, const char *records)
 {
     sqlite3_stmt *statement;
-    TMAC_TRY(tmac_store_prepare(db, "SELECT id, name, bytes FROM record", &statement));
+    TMAC_TRY(tmac_store_prepare(db, records, &statement));
     tmac_status status = tmac_ok();
     int code;
     while (status.code == TMAC_OK && (code = sqlite3_step(statement)) != SQLITE_DONE) {
@@ -283,12 +303,21 @@ static tmac_status migrate(const tmac_db *db)
             "SELECT (SELECT count(*) FROM pragma_table_info('record')) > 0 AND"
             " (SELECT count(*) FROM pragma_table_info('record') WHERE name = 'id') = 0",
             &numberless);
-    if (status.code == TMAC_OK && version < TMAC_DB_SCHEMA) {
-        if (numberless) status = tmac_store_execute(db, leave_schema_1, "renewing its tables");
-        if (status.code == TMAC_OK) status = tmac_store_execute(db, schema, "creating its tables");
-        if (status.code == TMAC_OK) status = tmac_store_execute(db, marks, "marking its version");
-        if (status.code == TMAC_OK) status = reindex(db);
-    }
+    if (status.code != TMAC_OK || version >= TMAC_DB_SCHEMA) return tmac_store_commit(db, status);
+    const bool from_2 = version == 2;
+    const char *const steps[] = {
+        numberless ? leave_schema_1 : "",
+        from_2 ? leave_schema_2 : schema,
+        schema_of_figures,
+        from_2 ? enter_schema_3 : "",
+        marks,
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0] && status.code == TMAC_OK; i++)
+        status = tmac_store_execute(db, steps[i], "creating its tables");
+    if (status.code == TMAC_OK)
+        status = reindex(db, from_2 ? "SELECT id, name, bytes FROM record WHERE kind = 'judgement'"
+                                      " AND kind <> 'trial'"
+                                    : "SELECT id, name, bytes FROM record");
     return tmac_store_commit(db, status);
 }
 
@@ -351,7 +380,8 @@ static const char *locking(const char *path)
 
 static tmac_status open_sqlite(tmac_db *db, const char *name, int flags)
 {
-    int code = sqlite3_open_v2(name, &db->sqlite, flags | SQLITE_OPEN_EXRESCODE, locking(db->path));
+    int code = sqlite3_open_v2(
+        name, &db->sqlite, flags | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOMUTEX, locking(db->path));
     tmac_status status = tmac_ok();
     if (code == SQLITE_OK) sqlite3_busy_timeout(db->sqlite, BUSY_MS);
     if (code != SQLITE_OK) status = tmac_store_fail(db, code, "opening it");

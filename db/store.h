@@ -21,19 +21,23 @@ typedef enum tmac_sql {
     TMAC_SQL_PROBLEM_ID,
     TMAC_SQL_RUN_ID,
     TMAC_SQL_FIGURES,
+    TMAC_SQL_VARIANT_OF,
     TMAC_SQL_BANDWIDTH,
     TMAC_SQL_DONORS,
     TMAC_SQL_STATE,
     TMAC_SQL_OBJECT,
+    TMAC_SQL_JUDGEMENT,
+    TMAC_SQL_JUDGEMENTS,
     TMAC_SQL_COUNT,
 } tmac_sql;
 
 enum {
-    TMAC_DB_SCHEMA = 2,
+    TMAC_DB_SCHEMA = 3,
     TMAC_DB_KEY_BYTES = 160,
     TMAC_DB_CLASS_BYTES = 160,
     TMAC_DB_LAYERS = 16,
     TMAC_DB_NAME_CACHE = 4096,
+    TMAC_DB_VARIANT_CACHE = 1024,
 };
 
 // What a handle remembers beside the file; none of it is the database's content.
@@ -50,6 +54,11 @@ typedef struct tmac_caches {
         const tmac_kernel *kernel;
     } * codes;
     size_t code_count;
+    // Which of them a variant's row is, one more than its place, 0 for none: direct-mapped by the row's number.
+    struct {
+        int64_t variant; // 0: nothing remembered
+        size_t place;
+    } variants[TMAC_DB_VARIANT_CACHE];
 } tmac_caches;
 
 struct tmac_db {

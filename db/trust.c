@@ -114,11 +114,15 @@ static tmac_status judge(tmac_db *db, const words *w)
 {
     sqlite3_stmt *q, *update = NULL;
     TMAC_TRY(tmac_store_prepare(db,
-                                "SELECT m.record, r.name, m.origin, m.state FROM measurement m"
-                                " JOIN record r ON r.id = m.record WHERE m.origin < 2",
+                                // In the order of records, which are far larger.
+                                "SELECT m.record, r.name, m.origin, m.state, m.problem, m.host FROM"
+                                " (SELECT record, origin, state, problem, host FROM measurement"
+                                "  NOT INDEXED WHERE origin < 2 ORDER BY record LIMIT -1) m"
+                                " CROSS JOIN record r ON r.id = m.record",
                                 &q));
-    tmac_status status =
-        tmac_store_prepare(db, "UPDATE measurement SET state = ? WHERE record = ?", &update);
+    tmac_status status = tmac_store_prepare(
+        db, "UPDATE measurement SET state = ? WHERE record = ? AND problem = ? AND host = ?",
+        &update);
     int code = SQLITE_DONE;
     while (status.code == TMAC_OK && (code = sqlite3_step(q)) == SQLITE_ROW) {
         uint8_t digest[TMAC_HASH_BYTES];
@@ -130,6 +134,8 @@ static tmac_status judge(tmac_db *db, const words *w)
         if (next == now) continue;
         sqlite3_bind_int(update, 1, (int)next);
         sqlite3_bind_int64(update, 2, sqlite3_column_int64(q, 0));
+        sqlite3_bind_int64(update, 3, sqlite3_column_int64(q, 4));
+        sqlite3_bind_int64(update, 4, sqlite3_column_int64(q, 5));
         int done = sqlite3_step(update);
         sqlite3_reset(update);
         if (done != SQLITE_DONE) status = tmac_store_fail(db, done, "judging trials");

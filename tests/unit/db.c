@@ -236,7 +236,8 @@ Test(db, an_older_schema_is_migrated_and_its_records_indexed)
     OK(tmac_db_open(path, TMAC_DB_WRITE, &db));
     put(db, &host, a, 0, 1000, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
     tmac_db_close(db);
-    execute("DROP VIEW winner; DROP VIEW trial; DROP TABLE measurement; DROP TABLE tally; DROP "
+    execute("DROP VIEW winner; DROP VIEW trial; DROP TABLE measurement; DROP TABLE judgement; DROP "
+            "TABLE tally; DROP "
             "TABLE run;"
             "DROP TABLE problem; DROP TABLE variant; DROP TABLE host; PRAGMA user_version = 0; "
             "PRAGMA application_id = 0;");
