@@ -38,7 +38,7 @@ LDFLAGS  ?=
 LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson -lpcre2-8 -ledit -llua5.4,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
 
 # Folders that become archives, in link order: each may use those after it.
-ARCHIVED := train tune db convert kernels runtime base
+ARCHIVED := train tune gen db convert kernels runtime base
 PROGRAMS := $(patsubst cli/%.c,$(BUILD)/bin/%,$(filter-out $(CROSS:%=cli/tmac-gen.c),$(wildcard cli/tmac-*.c)))
 ARCHIVES := $(ARCHIVED:%=$(BUILD)/lib/lib%.a)
 GEN      := $(NATIVE)/bin/tmac-gen
@@ -96,6 +96,7 @@ $(BUILD)/lib/libruntime.a: $(call objects,runtime)
 $(BUILD)/lib/libconvert.a: $(call objects,convert)
 $(BUILD)/lib/libdb.a:      $(call objects,db)
 $(BUILD)/lib/libtune.a:    $(call objects,tune)
+$(BUILD)/lib/libgen.a:     $(call objects,gen)
 $(BUILD)/lib/libtrain.a:   $(call objects,train)
 
 # Training: the passes once for each instruction set, and what they call.
@@ -110,13 +111,15 @@ FLAGS_train/tell = $(shell pkg-config --cflags lua5.4)
 # ------------------------------------------------------------------------------------------------ generator, kernels
 # tmac-gen renders templates into $(BUILD)/kernels and writes kernels.mk beside them, which names the objects
 # (KERNELS) and the flags of each (KERNEL_FLAGS_name).
-EMBEDDED := $(wildcard templates/*.c gen/*.lua)
+# The headers are for kernels that tmac-tune compiles on a host.
+EMBEDDED := $(wildcard templates/*.c gen/*.lua) base/isa.h base/status.h runtime/amx_tiles.h runtime/kernel.h \
+            runtime/kernel_set.h
 # The list is rewritten when a file is added, removed or changed: the assembler's inclusions leave no dependencies.
 $(BUILD)/gen/gen_embedded.inc: $(EMBEDDED) templates gen
 	$(Q)mkdir -p $(@D)
 	$(Q)printf 'EMBED(%s, "%s")\n' $(foreach file,$(EMBEDDED),$(subst /,_,$(subst .,_,$(file))) $(file)) > $@
 FLAGS_gen/embedded := -I$(BUILD)/gen
-FLAGS_gen/generator = $(shell pkg-config --cflags lua5.4)
+FLAGS_gen/generator = $(FLAGS_cli/chat_template)
 FLAGS_cli/chat_template = $(if $(CROSS),-I$(SYSROOT)/usr/include/lua5.4,$(shell pkg-config --cflags lua5.4))
 $(BUILD)/obj/gen/embedded.o: $(BUILD)/gen/gen_embedded.inc
 ifndef CROSS
@@ -162,7 +165,7 @@ ifdef CROSS
 $(BUILD)/obj/tests/unit/%.o: ALL_CFLAGS += -Itests/plain
 endif
 $(BUILD)/tests/unit: $(UNITS:%=$(BUILD)/obj/tests/unit/%.o) $(ARCHIVES) \
-    $(if $(CROSS),$(BUILD)/obj/tests/plain/main.o,$(call objects,gen))
+    $(if $(CROSS),$(BUILD)/obj/tests/plain/main.o)
 	$(SAY) LINK $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/db_commands.h"
+#include "db/kernels.h"
 #include "tune/tune.h"
 
 enum { GATE_MS = 20000 };
@@ -60,6 +61,8 @@ static tmac_status check_kernels(const db_context *c, tmac_db *db)
     static const tmac_shape shapes[] = {{64, 256, 256}, {7, 172, 172}, {33, 320, 64}};
     const tmac_kernel **kernels;
     size_t count, kept = 0;
+    tmac_db_loaded loaded;
+    TMAC_TRY(tmac_db_load_kernels(db, NULL, 0, &loaded));
     TMAC_TRY(tmac_db_imported_kernels(db, &kernels, &count));
     for (size_t i = 0; i < count; i++)
         if (tmac_isa_has(c->host.isa, kernels[i]->isa)) kernels[kept++] = kernels[i];

@@ -7,6 +7,7 @@
 #include "base/topology.h"
 #include "db/db.h"
 #include "db/fleet.h"
+#include "db/kernels.h"
 
 enum { DEFAULT_BATCH = 128, BATCH_MAX = 4096 };
 
@@ -60,7 +61,18 @@ static tmac_status make_plan(const tmac_start_options *options, const tmac_progr
     char path[TMAC_DB_PATH_BYTES];
     tmac_status status = options->database ? tmac_ok() : tmac_db_default_path(path);
     const bool homeless = status.code != TMAC_OK; // no $HOME: nothing can have been measured
-    status = homeless ? tmac_ok() : tmac_db_open_layers(options->database, getenv("TMAC_FLEET"), &db);
+    status =
+        homeless ? tmac_ok() : tmac_db_open_layers(options->database, getenv("TMAC_FLEET"), &db);
+    tmac_db_loaded loaded;
+    if (status.code == TMAC_OK) status = tmac_db_load_kernels(db, sets, count, &loaded);
+    if (status.code == TMAC_OK && loaded.unusable)
+        fprintf(stderr, "%s: warning: %u objects of compiled kernels are not used: %s\n",
+                program->name, loaded.unusable, loaded.why);
+    if (status.code == TMAC_OK && loaded.untrusted)
+        fprintf(stderr,
+                "%s: warning: %u objects of compiled kernels are not used, because their signer is "
+                "not trusted here; where you do: tmac-db key trust %s\n",
+                program->name, loaded.untrusted, loaded.signer);
     if (status.code == TMAC_OK)
         status = tmac_db_plan(db, &start->host, sets, count, threads, start->isa, plan);
     tmac_db_close(db);
