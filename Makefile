@@ -184,6 +184,13 @@ $(BUILD)/tests/fleet: $(BUILD)/obj/tests/fleet.o $(ARCHIVES)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
 	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
 
+# A database in which kernels compiled on this host win.
+$(BUILD)/tests/plant: $(BUILD)/obj/tests/plant.o $(ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
 # What is too long for `make test`: a million trials of 100 hosts, eight writers for a minute.
 .PHONY: soak
 soak: all $(BUILD)/tests/fleet
@@ -209,14 +216,14 @@ $(BUILD)/tests/check-kernels-amx: $(BUILD)/obj/tests/check_kernels.o \
 SANITIZED := $(BUILD)/sanitized
 UBSAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-test: all $(BUILD)/tests/unit $(BUILD)/tests/fleet $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
+test: all $(BUILD)/tests/unit $(BUILD)/tests/fleet $(BUILD)/tests/plant $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
 	$(Q)$(MAKE) --no-print-directory BUILD=$(SANITIZED) SANITIZE='$(UBSAN)' CFLAGS='-O1 -g' test-programs
 	$(Q)! $(AARCH64_READY) || ! $(MAKE) --no-print-directory $(AARCH64)/sysroot/.complete || \
 	    $(MAKE) --no-print-directory aarch64-programs # skipped where its libraries cannot be fetched
 	$(Q)BUILD=$(BUILD) SANITIZED=$(SANITIZED) bash tests/run.sh
 
 .PHONY: test-programs
-test-programs: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels $(if $(CROSS),,$(BUILD)/tests/fleet)
+test-programs: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels $(if $(CROSS),,$(BUILD)/tests/fleet $(BUILD)/tests/plant)
 
 # The programs and the kernels for 64-bit Arm, cross-compiled and run by an emulator of its processors: Debian's cross
 # compiler and qemu-user, and arm64 libraries unpacked into the build folder.
