@@ -41,7 +41,7 @@ LDFLAGS  ?=
 LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson -lpcre2-8 -lutf8proc -ledit -llua5.4,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
 
 # Folders that become archives, in link order: each may use those after it.
-ARCHIVED := $(if $(CROSS),,train) tune db convert kernels runtime base
+ARCHIVED := $(if $(CROSS),,train) tune gen db convert kernels runtime base
 PROGRAMS := $(patsubst cli/%.c,$(BUILD)/bin/%,$(filter-out $(CROSS:%=cli/tmac-gen.c) $(CROSS:%=cli/tmac-train.c),$(wildcard cli/tmac-*.c)))
 ARCHIVES := $(ARCHIVED:%=$(BUILD)/lib/lib%.a)
 GEN      := $(NATIVE)/bin/tmac-gen
@@ -107,6 +107,7 @@ $(BUILD)/lib/libruntime.a: $(call objects,runtime)
 $(BUILD)/lib/libconvert.a: $(call objects,convert)
 $(BUILD)/lib/libdb.a:      $(call objects,db)
 $(BUILD)/lib/libtune.a:    $(call objects,tune)
+$(BUILD)/lib/libgen.a:     $(call objects,gen)
 $(BUILD)/lib/libtrain.a:   $(call objects,train)
 
 # Training: the passes once for each instruction set, and what they call.
@@ -121,13 +122,15 @@ FLAGS_train/tell = $(shell pkg-config --cflags lua5.4)
 # ------------------------------------------------------------------------------------------------ generator, kernels
 # tmac-gen renders templates into $(BUILD)/kernels and writes kernels.mk beside them, which names the objects
 # (KERNELS) and the flags of each (KERNEL_FLAGS_name).
-EMBEDDED := $(wildcard templates/*.c gen/*.lua)
+# The headers are for kernels that tmac-tune compiles on a host.
+EMBEDDED := $(wildcard templates/*.c gen/*.lua) base/isa.h base/status.h runtime/amx_tiles.h runtime/kernel.h \
+            runtime/kernel_set.h
 # The list is rewritten when a file is added, removed or changed: the assembler's inclusions leave no dependencies.
 $(BUILD)/gen/gen_embedded.inc: $(EMBEDDED) templates gen
 	$(Q)mkdir -p $(@D)
 	$(Q)printf 'EMBED(%s, "%s")\n' $(foreach file,$(EMBEDDED),$(subst /,_,$(subst .,_,$(file))) $(file)) > $@
 FLAGS_gen/embedded := -I$(BUILD)/gen
-FLAGS_gen/generator = $(shell pkg-config --cflags lua5.4)
+FLAGS_gen/generator = $(FLAGS_cli/chat_template)
 FLAGS_cli/chat_template = $(if $(CROSS),-I$(SYSROOT)/usr/include/lua5.4,$(shell pkg-config --cflags lua5.4))
 $(BUILD)/obj/gen/embedded.o: $(BUILD)/gen/gen_embedded.inc
 ifndef CROSS
@@ -173,7 +176,7 @@ ifdef CROSS
 $(BUILD)/obj/tests/unit/%.o: ALL_CFLAGS += -Itests/plain
 endif
 $(BUILD)/tests/unit: $(UNITS:%=$(BUILD)/obj/tests/unit/%.o) $(ARCHIVES) \
-    $(if $(CROSS),$(BUILD)/obj/tests/plain/main.o,$(call objects,gen))
+    $(if $(CROSS),$(BUILD)/obj/tests/plain/main.o)
 	$(SAY) LINK $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \
@@ -187,6 +190,13 @@ $(BUILD)/tests/check-kernels: $(BUILD)/obj/tests/check_kernels.o $(ARCHIVES)
 
 # A generator of large databases, and several writers at once.
 $(BUILD)/tests/fleet: $(BUILD)/obj/tests/fleet.o $(ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
+# A database in which kernels compiled on this host win.
+$(BUILD)/tests/plant: $(BUILD)/obj/tests/plant.o $(ARCHIVES)
 	$(SAY) LINK $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
@@ -254,14 +264,15 @@ $(BUILD)/tests/check-kernels-amx: $(BUILD)/obj/tests/check_kernels.o \
 SANITIZED := $(BUILD)/sanitized
 UBSAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-test: all library $(BUILD)/tests/unit $(BUILD)/tests/replay $(BUILD)/tests/fleet $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
+test: all library $(BUILD)/tests/unit $(BUILD)/tests/replay $(BUILD)/tests/fleet $(BUILD)/tests/plant $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
 	$(Q)$(MAKE) --no-print-directory BUILD=$(SANITIZED) SANITIZE='$(UBSAN)' CFLAGS='-O1 -g' test-programs
 	$(Q)! $(AARCH64_READY) || ! $(MAKE) --no-print-directory $(AARCH64)/sysroot/.complete || \
 	    $(MAKE) --no-print-directory aarch64-programs # skipped where its libraries cannot be fetched
 	$(Q)BUILD=$(BUILD) SANITIZED=$(SANITIZED) bash tests/run.sh
 
 .PHONY: test-programs
-test-programs: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels $(if $(CROSS),,$(BUILD)/tests/fleet $(BUILD)/tests/replay)
+test-programs: all $(BUILD)/tests/unit $(BUILD)/tests/check-kernels \
+    $(if $(CROSS),,$(BUILD)/tests/fleet $(BUILD)/tests/replay $(BUILD)/tests/plant)
 
 # The programs and the kernels for 64-bit Arm, cross-compiled and run by an emulator of its processors: Debian's cross
 # compiler and qemu-user, and arm64 libraries unpacked into the build folder.

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "cli/db_commands.h"
+#include "db/kernels.h"
 #include "tune/spot.h"
 #include "tune/tune.h"
 
@@ -51,7 +52,9 @@ static tmac_status collect(const db_context *c, checks *k)
     tmac_db_claim *claims = NULL;
     size_t count = 0, kept = 0;
     TMAC_TRY(tmac_db_open(c->path, TMAC_DB_READ, &db));
-    tmac_status status = tmac_db_imported_kernels(db, &k->kernels, &k->count);
+    tmac_db_loaded loaded;
+    tmac_status status = tmac_db_load_kernels(db, NULL, 0, &loaded);
+    if (status.code == TMAC_OK) status = tmac_db_imported_kernels(db, &k->kernels, &k->count);
     if (status.code == TMAC_OK) status = tmac_db_imported_problems(db, &claims, &count);
     for (size_t i = 0; i < count && status.code == TMAC_OK && k->spot_count < SPOTS; i++)
         status = add_spot(c, db, &claims[i], k);

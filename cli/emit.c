@@ -2,8 +2,8 @@
 //
 // The registry of all kernels is one generated file; an emitted one that lists only the plan's kernels takes its place,
 // and the linker drops the functions nobody names. Beside the winners it lists the plain C kernel of each layout, so
-// that the program answers on a device without the instruction sets it was tuned for. The four functions of db/db.h that
-// tmac-run calls come with the plan inside: neither SQLite nor Lua is linked.
+// that the program answers on a device without the instruction sets it was tuned for. The functions of db/ that tmac-run
+// calls come with the plan inside: neither SQLite nor Lua is linked.
 #include "cli/emit.h"
 
 #include <errno.h>
@@ -145,6 +145,19 @@ static const char answers[] =
     "    if (!path) return tmac_ok();\n"
     "    return tmac_fail(TMAC_UNSUPPORTED, \"this program carries its plan and reads no "
     "databases\");\n}\n\n"
+    "tmac_status tmac_db_open_layers(const char *path, const char *fleet, tmac_db **db)\n"
+    "{\n    (void)fleet;\n    return tmac_db_open(path, TMAC_DB_READ, db);\n}\n\n"
+    "tmac_status tmac_db_load_kernels(const tmac_db *db, const tmac_input_set *sets, uint32_t "
+    "count,\n"
+    "                                 tmac_db_loaded *loaded)\n"
+    "{\n    (void)db;\n    (void)sets;\n    (void)count;\n"
+    "    *loaded = (tmac_db_loaded){0};\n    return tmac_ok();\n}\n\n"
+    "// A conversation needs an interpreter for templates and a line editor.\n"
+    "tmac_status tmac_chat(tmac_start *start, tmac_sampler *sampler, const tmac_program *program,\n"
+    "                      const tmac_chat_options *options)\n"
+    "{\n    (void)start;\n    (void)sampler;\n    (void)program;\n    (void)options;\n"
+    "    return tmac_fail(TMAC_UNSUPPORTED, \"this program carries its plan alone, and holds no "
+    "conversations\");\n}\n\n"
     "void tmac_db_close(tmac_db *db)\n{\n    (void)db;\n}\n\n"
     "tmac_status tmac_db_plan(const tmac_db *db, const tmac_host *host, const tmac_input_set "
     "*sets,\n"
@@ -178,9 +191,11 @@ static void write_make(FILE *file, const chosen *c, const char *model)
         file,
         "\n\n$(FOLDER)tmac-run: $(FOLDER)tmac_plan.o $(UNITS:%%=$(FOLDER)%%.o)\n"
         "\t$(CC) -static -pthread -s -Wl,--gc-sections -o $@ $^ $(BUILD)/obj/cli/tmac-run.o \\\n"
-        "\t    $(BUILD)/obj/cli/session.o $(BUILD)/obj/cli/stats.o -Wl,--start-group \\\n"
+        "\t    $(BUILD)/obj/cli/session.o $(BUILD)/obj/cli/stats.o \\\n"
+        "\t    $(BUILD)/obj/cli/sampling.o $(BUILD)/obj/cli/logprobs.o -Wl,--start-group \\\n"
         "\t    $(BUILD)/lib/libruntime.a $(BUILD)/lib/libconvert.a $(BUILD)/lib/libbase.a \\\n"
-        "\t    $(BUILD)/lib/libkernels.a -Wl,--end-group -ljansson -lsodium $(CPUID) -lm\n\n"
+        "\t    $(BUILD)/lib/libkernels.a -Wl,--end-group -ljansson -lsodium -lpcre2-8 $(CPUID) "
+        "-lm\n\n"
         "CPUID := $(if $(filter x86_64,$(shell uname -m)),-lcpuid)\n\n"
         "$(FOLDER)tmac_plan.o: $(FOLDER)tmac_plan.c\n\t$(CC) $(FLAGS) -c $< -o $@\n\n"
         "include $(BUILD)/kernels/kernels.mk\n"
@@ -210,9 +225,31 @@ static tmac_status close_file(FILE *file, const char *path, const char *temporar
     return status;
 }
 
-tmac_status tmac_emit_plan(const tmac_plan *plan, const char *model, const char *folder)
+// A kernel that was compiled on the host is no part of the sources: the one it came from takes its place, or, where that was
+// made with another prefetch distance, the rule's for the layout.
+static void use_built_in(tmac_plan *plan)
+{
+    tmac_isa_set isa = tmac_isa_verified();
+    for (uint32_t i = 0; i < plan->entry_count; i++)
+        for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++) {
+            char *name = plan->entries[i].kernel[bucket];
+            const tmac_kernel *kernel = tmac_kernel_find(name);
+            uint32_t columns, group;
+            if (!kernel || !tmac_kernel_shape(kernel, &columns, &group)) continue;
+            char *shape = strstr(name, "_k");
+            if (shape) *shape = '\0';
+            if (tmac_kernel_find(name)) continue;
+            const char *rule = tmac_plan_rule_kernel(plan->entries[i].layout, bucket, isa);
+            snprintf(name, TMAC_NAME_BYTES, "%s", rule ? rule : "");
+        }
+}
+
+tmac_status tmac_emit_plan(const tmac_plan *tuned, const char *model, const char *folder)
 {
     chosen c;
+    tmac_plan own = *tuned;
+    const tmac_plan *plan = &own;
+    use_built_in(&own);
     char path[PATH_BYTES], temporary[PATH_BYTES];
     FILE *file;
     TMAC_TRY(choose(plan, &c));
@@ -222,7 +259,8 @@ tmac_status tmac_emit_plan(const tmac_plan *plan, const char *model, const char 
     fprintf(file,
             "// The tuned plan for one model at %u threads, and the kernels it needs: written by "
             "tmac, for tmac_plan.mk.\n"
-            "#include \"db/db.h\"\n#include \"runtime/kernel.h\"\n#include \"runtime/plan.h\"\n\n",
+            "#include \"cli/chat.h\"\n#include \"db/kernels.h\"\n#include "
+            "\"runtime/kernel.h\"\n#include \"runtime/plan.h\"\n\n",
             plan->threads);
     write_registry(file, &c);
     write_plan(file, plan);

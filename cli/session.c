@@ -8,6 +8,7 @@
 #include "cli/converted.h"
 #include "db/db.h"
 #include "db/fleet.h"
+#include "db/kernels.h"
 
 enum { DEFAULT_BATCH = 128, BATCH_MAX = 4096 };
 
@@ -63,6 +64,16 @@ static tmac_status make_plan(const tmac_start_options *options, const tmac_progr
     const bool homeless = status.code != TMAC_OK; // no $HOME: nothing can have been measured
     status =
         homeless ? tmac_ok() : tmac_db_open_layers(options->database, getenv("TMAC_FLEET"), &db);
+    tmac_db_loaded loaded;
+    if (status.code == TMAC_OK) status = tmac_db_load_kernels(db, sets, count, &loaded);
+    if (status.code == TMAC_OK && loaded.unusable)
+        fprintf(stderr, "%s: warning: %u objects of compiled kernels are not used: %s\n",
+                program->name, loaded.unusable, loaded.why);
+    if (status.code == TMAC_OK && loaded.untrusted)
+        fprintf(stderr,
+                "%s: warning: %u objects of compiled kernels are not used, because their signer is "
+                "not trusted here; where you do: tmac-db key trust %s\n",
+                program->name, loaded.untrusted, loaded.signer);
     if (status.code == TMAC_OK)
         status = tmac_db_plan(db, &start->host, sets, count, threads, start->isa, plan);
     tmac_db_close(db);

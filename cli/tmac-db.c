@@ -5,6 +5,7 @@
 
 #include "base/options.h"
 #include "cli/db_commands.h"
+#include "db/kernels.h"
 
 static const struct {
     const char *name;
@@ -12,20 +13,13 @@ static const struct {
     bool opens;         // with its layers, for reading
     tmac_status (*run)(const db_context *context);
 } commands[] = {
-    {"status", 0, 0, true, db_status},
-    {"plan", 1, 1, true, db_plan},
-    {"export", 1, 1, false, db_export},
-    {"import", 1, 1000, false, db_import},
-    {"merge", 1, 1000, false, db_merge},
-    {"verify", 0, 1, false, db_verify},
-    {"key", 1, 2, false, db_key},
-    {"gc", 0, 0, false, db_gc},
-    {"doctor", 0, 0, true, db_doctor},
-    {"explain", 1, 1, true, db_explain},
-    {"compare", 2, 2, true, db_compare},
-    {"sql", 0, 1, true, db_sql},
-    {"report", 1, 1, true, db_report},
-    {"push", 1, 1, false, db_push},
+    {"status", 0, 0, true, db_status},   {"plan", 1, 1, true, db_plan},
+    {"export", 1, 1, false, db_export},  {"import", 1, 1000, false, db_import},
+    {"merge", 1, 1000, false, db_merge}, {"verify", 0, 1, false, db_verify},
+    {"key", 1, 2, false, db_key},        {"gc", 0, 0, false, db_gc},
+    {"doctor", 0, 0, true, db_doctor},   {"explain", 1, 1, true, db_explain},
+    {"compare", 2, 2, true, db_compare}, {"sql", 0, 1, true, db_sql},
+    {"report", 1, 1, true, db_report},   {"push", 1, 1, false, db_push},
     {"pull", 1, 1, false, db_pull},
 };
 
@@ -41,7 +35,10 @@ static tmac_status run(db_context *c, char **operands, size_t count)
         tmac_host_probe(&c->host);
         if (!c->fleet) c->fleet = getenv("TMAC_FLEET");
         if (commands[i].opens) TMAC_TRY(tmac_db_open_layers(c->path, c->fleet, &c->db));
-        tmac_status status = commands[i].run(c);
+        // Answers are about the kernels that tmac-run would have.
+        tmac_db_loaded loaded;
+        tmac_status status = tmac_db_load_kernels(c->db, NULL, 0, &loaded);
+        if (status.code == TMAC_OK) status = commands[i].run(c);
         tmac_db_close(c->db);
         return status;
     }

@@ -17,7 +17,7 @@ typedef struct arguments {
         *replay, *emit;
     uint64_t seed, repetitions;
     float time_limit;
-    bool json, dry_run, require_quiet, accept_noise;
+    bool json, dry_run, require_quiet, accept_noise, no_compile;
 } arguments;
 
 enum { THREAD_COUNTS_MAX = 16, REPETITIONS_MAX = 1000 };
@@ -213,6 +213,7 @@ static tmac_status run(const arguments *a)
                                  .time_limit = (double)a->time_limit,
                                  .only = a->only,
                                  .require_quiet = a->require_quiet,
+                                 .compile = !a->no_compile,
                                  .progress = true};
     TMAC_TRY(read_options(a, &options, threads, &thread_counts));
     const size_t shapes = a->shapes ? sizeof canonical / sizeof canonical[0] : 1;
@@ -254,6 +255,8 @@ int main(int argc, char **argv)
          "fail where other processes use the processors, instead of marking what was measured"},
         {0, "accept-noise", TMAC_OPTION_FLAG, &a.accept_noise, NULL,
          "mark nothing: for hosts that are never quiet"},
+        {0, "no-compile", TMAC_OPTION_FLAG, &a.no_compile, NULL,
+         "use the kernels of this program only: compile none for these shapes"},
         {0, "replay", TMAC_OPTION_STRING, &a.replay, "DB",
          "measure nothing: compare all rigors on the measurements stored in DB"},
         {0, "repetitions", TMAC_OPTION_UNSIGNED, &a.repetitions, "N",

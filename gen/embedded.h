@@ -6,7 +6,7 @@
 
 typedef struct tmac_embedded {
     const char *name; // the path in the source tree: "templates/mad2_avx2.c"
-    const char *text; // not NUL-terminated
+    const char *text; // a NUL follows
     size_t bytes;
 } tmac_embedded;
 

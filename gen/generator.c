@@ -94,6 +94,8 @@ static int build(lua_State *lua)
     lua_call(lua, 1, 1);
     lua_getfield(lua, -2, "render_text");
     lua_setfield(lua, -2, "render_text");
+    lua_getfield(lua, -2, "specialise");
+    lua_setfield(lua, -2, "specialise");
     return 1;
 }
 
@@ -231,6 +233,87 @@ tmac_status tmac_generator_write(tmac_generator *generator, const char *folder)
     // Last, because make takes its date for the date of all.
     lua_pushvalue(lua, 1);
     status = write_if_changed(folder, "kernels", ".mk", text_field(lua, "makefile"));
+    lua_pop(lua, 1);
+    return status;
+}
+
+// ------------------------------------------------------------------------------------------- kernels for one shape
+
+typedef struct order {
+    const char *arch, *compiler;
+    const tmac_specialisation *wanted;
+    size_t count;
+    uint32_t abi;
+} order;
+
+// Protected: arguments are specialise and an order; returns the list of units.
+static int specialise(lua_State *lua)
+{
+    const order *o = lua_touserdata(lua, 2);
+    lua_pushvalue(lua, 1);
+    lua_pushstring(lua, o->arch);
+    lua_createtable(lua, (int)o->count, 0);
+    for (size_t i = 0; i < o->count; i++) {
+        lua_createtable(lua, 0, 4);
+        lua_pushstring(lua, o->wanted[i].kernel);
+        lua_setfield(lua, -2, "kernel");
+        lua_pushinteger(lua, o->wanted[i].columns);
+        lua_setfield(lua, -2, "columns");
+        lua_pushinteger(lua, o->wanted[i].group);
+        lua_setfield(lua, -2, "group");
+        if (o->wanted[i].prefetch != TMAC_PREFETCH_OWN) {
+            lua_pushinteger(lua, o->wanted[i].prefetch);
+            lua_setfield(lua, -2, "prefetch");
+        }
+        lua_rawseti(lua, -2, (lua_Integer)i + 1);
+    }
+    lua_pushstring(lua, o->compiler);
+    lua_pushinteger(lua, o->abi);
+    lua_call(lua, 4, 1);
+    return 1;
+}
+
+// What the C files include.
+static tmac_status write_headers(const char *folder)
+{
+    static const char *const headers[] = {"base/isa.h", "base/status.h", "runtime/amx_tiles.h",
+                                          "runtime/kernel.h", "runtime/kernel_set.h"};
+    char path[1024];
+    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
+        const tmac_embedded *file = tmac_embedded_find(headers[i]);
+        if (!file) return tmac_fail(TMAC_INTERNAL, "%s is not in this program", headers[i]);
+        snprintf(path, sizeof path, "%.900s/%s", folder, headers[i]);
+        *strrchr(path, '/') = '\0';
+        TMAC_TRY(make_folders(path));
+        TMAC_TRY(write_if_changed(folder, headers[i], "", file->text));
+    }
+    return tmac_ok();
+}
+
+tmac_status tmac_generator_specialise(tmac_generator *generator, const char *compiler, uint32_t abi,
+                                      const tmac_specialisation *wanted, size_t count,
+                                      const char *folder, tmac_unit *units, uint32_t *unit_count)
+{
+    lua_State *lua = generator->lua;
+    order o = {generator->arch, compiler, wanted, count, abi};
+    *unit_count = 0;
+    lua_pushcfunction(lua, specialise);
+    lua_getfield(lua, 1, "specialise");
+    lua_pushlightuserdata(lua, &o);
+    int code = lua_pcall(lua, 2, 1, 0);
+    if (code != LUA_OK) return lua_failure(lua, code);
+    tmac_status status = make_folders(folder);
+    if (status.code == TMAC_OK) status = write_headers(folder);
+    lua_Integer all = (lua_Integer)lua_rawlen(lua, -1);
+    if (all > TMAC_UNITS_MAX) status = tmac_fail(TMAC_UNSUPPORTED, "too many kernels for one set");
+    for (lua_Integer i = 1; i <= all && status.code == TMAC_OK; i++) {
+        lua_rawgeti(lua, -1, i);
+        tmac_unit *unit = &units[(*unit_count)++];
+        snprintf(unit->name, sizeof unit->name, "%s", text_field(lua, "name"));
+        snprintf(unit->flags, sizeof unit->flags, "%s", text_field(lua, "flags"));
+        status = write_if_changed(folder, unit->name, ".c", text_field(lua, "text"));
+        lua_pop(lua, 1);
+    }
     lua_pop(lua, 1);
     return status;
 }

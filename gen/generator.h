@@ -6,6 +6,8 @@
 #ifndef TMAC_GEN_GENERATOR_H
 #define TMAC_GEN_GENERATOR_H
 
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/status.h"
@@ -36,5 +38,25 @@ tmac_status tmac_generator_render(tmac_generator *generator, const char *variant
 // name: what messages call it. *rendered is malloc'ed, the caller frees it.
 tmac_status tmac_generator_render_text(tmac_generator *generator, const char *name,
                                        const char *text, char **rendered);
+
+// A kernel of the table for one shape: columns and scale group become constants.
+enum { TMAC_PREFETCH_OWN = UINT32_MAX >> 1, TMAC_UNITS_MAX = 16 };
+typedef struct tmac_specialisation {
+    char kernel[64]; // its name in the table
+    uint32_t columns, group;
+    uint32_t prefetch; // bytes ahead; TMAC_PREFETCH_OWN: the kernel's
+} tmac_specialisation;
+
+typedef struct tmac_unit {
+    char name[64]; // NAME.c
+    char flags[256];
+} tmac_unit;
+
+// Writes into `folder` what makes a shared object of these kernels (runtime/kernel_set.h): a C file for each unit, and
+// the headers that they include. compiler: what will compile them and its flags, those of units excepted: together
+// with these it becomes part of the kernels' binary ids. abi: TMAC_KERNEL_ABI. units has room for TMAC_UNITS_MAX.
+tmac_status tmac_generator_specialise(tmac_generator *generator, const char *compiler, uint32_t abi,
+                                      const tmac_specialisation *wanted, size_t count,
+                                      const char *folder, tmac_unit *units, uint32_t *unit_count);
 
 #endif

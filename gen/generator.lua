@@ -62,15 +62,56 @@ local function value_fields(bits)
     return { "format", ("'%s'"):format(bits or "t") }, { "low", low }, { "high", high }, { "step", bits == 1 and 2 or 1 }
 end
 
-local function render_kernels(line, isa, layouts, result)
-    -- A second way of a family and instruction set has a word of its own in its names.
+-- What the files of a line are called: the unit, and the template. A second way of a family and instruction set has a word
+-- of its own in its names.
+local function unit_of(line)
     local method = line.method and "_" .. line.method or ""
-    local unit = ("%s_%s%s"):format(stem_of(line), line.isa, method)
-    local file = ("templates/%s.c"):format(line.template or line.family .. "_" .. line.isa .. method)
-    local names = setmetatable({
+    return ("%s_%s%s"):format(stem_of(line), line.isa, method),
+        ("templates/%s.c"):format(line.template or line.family .. "_" .. line.isa .. method)
+end
+
+-- What a template sees: of its line, and of one kernel.
+local function names_of(line, isa)
+    return setmetatable({
         isa = isa, family = line.family, preparation = line.preparation, near = variants.near,
         bits = line.bits,
     }, { __index = _G })
+end
+
+local function seen_by_kernel(name, p, names)
+    return setmetatable({ name = name }, { __index = function(_, key)
+        local parameter = p[key]
+        if parameter ~= nil then return parameter end
+        return names[key]
+    end })
+end
+
+local function kernel_head(name, file, parameters, source_id)
+    return ("// %s\n// from %s: %s\n// source id %s\n"):format(name, file, parameters, source_id)
+end
+
+-- own: the fields that differ between kernels of the program and those compiled on a host.
+local function kernel_entry(name, line, isa, p, own)
+    return entry("kernel", name, {
+        { "name", quoted(name) },
+        { "family", quoted(line.family) },
+        { "parameters", quoted(own.parameters) },
+        { "source_id", quoted(own.source_id) },
+        { "compiler", own.compiler },
+        { "isa", isa.enum },
+        { "layout", own.layout },
+        { "token_block", p.tokens },
+        { "tokens_min", line.tokens_min or p.tokens },
+        { "preparation", quoted(line.preparation) },
+        { "prepared_bytes", "prepared_bytes" },
+        { "prepare", "prepare" },
+        { "run", own.run },
+    })
+end
+
+local function render_kernels(line, isa, layouts, result)
+    local unit, file = unit_of(line)
+    local names = names_of(line, isa)
     local shared = template.render(file, "shared", names)
     local texts = { file_header(file, isa) .. "\n" .. shared:gsub("\n+$", "\n") }
     for _, axes in ipairs(line.axes) do
@@ -79,29 +120,13 @@ local function render_kernels(line, isa, layouts, result)
             if not layouts[layout] then error(("gen/variants.lua: %s reads layout %s, which is not there")
                 :format(unit, layout), 0) end
             local name = kernel_name(unit, line.isa, p)
-            local seen = setmetatable({ name = name }, { __index = function(_, key)
-                local parameter = p[key]
-                if parameter ~= nil then return parameter end
-                return names[key]
-            end })
-            local body = template.render(file, "kernel", seen)
+            local body = template.render(file, "kernel", seen_by_kernel(name, p, names))
             local parameters = parameter_text(p)
             local source_id = sha256(shared .. body .. parameters .. isa.name)
-            local head = ("// %s\n// from %s: %s\n// source id %s\n"):format(name, file, parameters, source_id)
-            local tail = entry("kernel", name, {
-                { "name", quoted(name) },
-                { "family", quoted(line.family) },
-                { "parameters", quoted(parameters) },
-                { "source_id", quoted(source_id) },
-                { "compiler", "TMAC_KERNEL_COMPILER" },
-                { "isa", isa.enum },
-                { "layout", "&tmac_layout_" .. layout },
-                { "token_block", p.tokens },
-                { "tokens_min", line.tokens_min or p.tokens },
-                { "preparation", quoted(line.preparation) },
-                { "prepared_bytes", "prepared_bytes" },
-                { "prepare", "prepare" },
-                { "run", name },
+            local head = kernel_head(name, file, parameters, source_id)
+            local tail = kernel_entry(name, line, isa, p, {
+                parameters = parameters, source_id = source_id, compiler = "TMAC_KERNEL_COMPILER",
+                layout = "&tmac_layout_" .. layout, run = name,
             })
             local declarations = ("extern const tmac_layout tmac_layout_%s;\nextern const tmac_kernel tmac_kernel_%s;\n")
                 :format(layout, name)
@@ -179,6 +204,143 @@ local function makefile(units)
         lines[#lines + 1] = ("KERNEL_FLAGS_%s := %s"):format(unit.name, unit.flags)
     end
     return table.concat(lines, "\n") .. "\n"
+end
+
+-- Kernels for one shape, to be compiled on the host where they will run.
+--
+-- The text is that of a kernel of the table with another number of columns, scale group and, for single tokens, number of
+-- tokens put in as constants: the kernel's own function becomes one that is inlined where it is called, with these
+-- constants, so that the compiler sees how long every loop is. On any other shape the same function is called as it is:
+-- the kernel stays exact everywhere, and passes the same gate.
+--
+--   wanted    { { kernel = name in the table, columns =, group =, prefetch = or nil for the kernel's own }, ... }
+--   compiler  what will compile it: a text for each unit is made of it and the unit's flags
+--   abi       TMAC_KERNEL_ABI
+--
+-- Returns units { name, flags, text }; the last one has the table that the shared object exports.
+local function specialised_text(name, body, want, tokens)
+    -- All of the kernel's functions take its name, so that sets of several shapes fit one object.
+    local inlined = "static inline __attribute__((always_inline)) void "
+    body = body:gsub("static inline void " .. name, inlined .. name)
+    body = body:gsub("static void " .. name .. "%(", inlined .. name .. "(")
+    local constant_tokens = tokens == 1 and ([[
+    if (matmul->tokens == 1) {
+        own.tokens = 1;
+        %s(&own);
+        return;
+    }
+]]):format(name) or ""
+    return ([[
+%s
+// Any other shape.
+static __attribute__((noinline)) void %s_any(const tmac_matmul *matmul)
+{
+    %s(matmul);
+}
+
+static void %s_run(const tmac_matmul *matmul)
+{
+    if (matmul->shape.columns != %d || matmul->shape.group != %d) {
+        %s_any(matmul);
+        return;
+    }
+    tmac_matmul own = *matmul;
+    own.shape.columns = %d;
+    own.shape.group = %d;
+%s    %s(&own);
+}
+]]):format(body, name, name, name, want.columns, want.group, name, want.columns, want.group, constant_tokens, name)
+end
+
+-- A kernel of the table: its line, instruction set and parameters.
+local function find_kernel(isas, wanted)
+    for _, line in ipairs(variants.kernels) do
+        local unit, isa = unit_of(line), isas[line.isa]
+        for _, axes in ipairs(isa and line.axes or {}) do
+            for _, p in ipairs(combinations(axes)) do
+                if kernel_name(unit, line.isa, p) == wanted then return line, isa, p end
+            end
+        end
+    end
+    error(wanted .. ": no such kernel in gen/variants.lua", 0)
+end
+
+local function little_endian(number)
+    return string.char(number & 255, number >> 8 & 255, number >> 16 & 255, number >> 24 & 255)
+end
+
+local function set_table(kernels)
+    local lines = { [[
+// Generated by tmac-tune: what this shared object exports.
+#include "runtime/kernel_set.h"
+]] }
+    for _, kernel in ipairs(kernels) do
+        lines[#lines + 1] = ("extern const tmac_kernel tmac_kernel_%s;"):format(kernel.name)
+    end
+    local function list(type, name, each)
+        lines[#lines + 1] = ("\nstatic const %s %s[] = {"):format(type, name)
+        for _, kernel in ipairs(kernels) do lines[#lines + 1] = "    " .. each(kernel) .. "," end
+        lines[#lines + 1] = "};"
+    end
+    list("tmac_kernel *const", "kernels", function(kernel) return "&tmac_kernel_" .. kernel.name end)
+    list("char *const", "layouts", function(kernel) return quoted(kernel.layout) end)
+    list("char *const", "binary_ids", function(kernel) return quoted(kernel.binary_id) end)
+    lines[#lines + 1] = ([[
+
+__attribute__((visibility("default"))) const tmac_kernel_set tmac_kernel_set_exported = {
+    .magic = TMAC_KERNEL_SET_MAGIC,
+    .abi = TMAC_KERNEL_ABI,
+    .kernel_bytes = sizeof(tmac_kernel),
+    .count = %d,
+    .kernels = kernels,
+    .layouts = layouts,
+    .binary_ids = binary_ids,
+};
+]]):format(#kernels)
+    return table.concat(lines, "\n")
+end
+
+function generator.specialise(arch, wanted, compiler, abi)
+    local isas, units, by_name, kernels = {}, {}, {}, {}
+    for _, isa in ipairs(variants.isas) do
+        if isa.arch == "any" or isa.arch == arch then isas[isa.name] = isa end
+    end
+    for _, want in ipairs(wanted) do
+        local line, isa, base = find_kernel(isas, want.kernel)
+        local p = { rows = base.rows, tokens = base.tokens, prefetch = want.prefetch or base.prefetch }
+        local unit_name, file = unit_of(line)
+        local names = names_of(line, isa)
+        local unit = by_name[unit_name]
+        if not unit then
+            local shared = template.render(file, "shared", names)
+            unit = { name = unit_name, flags = isa.flags, shared = shared,
+                     texts = { file_header(file, isa) .. "\n" .. shared:gsub("\n+$", "\n") } }
+            by_name[unit_name] = unit
+            units[#units + 1] = unit
+        end
+        local name = ("%s_k%d"):format(kernel_name(unit_name, line.isa, p), want.columns)
+        if want.group ~= want.columns then name = name .. "g" .. want.group end
+        local body = template.render(file, "kernel", seen_by_kernel(name, p, names))
+        body = specialised_text(name, body, want, p.tokens)
+        local parameters = ("%s columns=%d group=%d"):format(parameter_text(p), want.columns, want.group)
+        local source_id = sha256(unit.shared .. body .. parameters .. isa.name)
+        local built = compiler .. (isa.flags ~= "" and " " .. isa.flags or "")
+        unit.texts[#unit.texts + 1] = table.concat({
+            kernel_head(name, file, parameters, source_id), body,
+            ("\nextern const tmac_kernel tmac_kernel_%s;\n"):format(name),
+            kernel_entry(name, line, isa, p, {
+                parameters = parameters, source_id = source_id, compiler = ("%q"):format(built),
+                layout = "0", -- filled in by who loads it
+                run = name .. "_run",
+            }) })
+        table.insert(kernels, {
+            name = name, layout = ("%s_r%d"):format(stem_of(line), p.rows),
+            binary_id = sha256(source_id .. "\0" .. built .. "\0" .. little_endian(abi)),
+        })
+    end
+    for _, unit in ipairs(units) do unit.text = table.concat(unit.texts, "\n") end
+    units[#units + 1] = { name = "kernel_set", flags = "", text = set_table(kernels) }
+    return units
 end
 
 -- A template that is not part of the program, with the safe libraries and nothing else in sight.

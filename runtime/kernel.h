@@ -129,13 +129,23 @@ typedef struct tmac_kernel {
     void (*run)(const tmac_matmul *matmul);
 } tmac_kernel;
 
-// Every kernel and every layout compiled in, in a fixed order. Nobody frees anything.
+// Every kernel and every layout compiled in, in a fixed order, then the kernels added. Nobody frees anything.
 const tmac_kernel *const *tmac_kernels(size_t *count);
+const tmac_kernel *const *tmac_kernels_built_in(size_t *count);
 const tmac_layout *const *tmac_layouts(size_t *count);
 
 // By name; NULL when there is none.
 const tmac_kernel *tmac_kernel_find(const char *name);
 const tmac_layout *tmac_layout_find(const char *name);
+
+// Adds kernels that were compiled for a model's shapes and opened (db/kernels.h): they stay for the life of the process.
+// Their names must be new. Only while nobody else uses the registry: it is one for the process, and an array that
+// tmac_kernels gave before is no more.
+tmac_status tmac_kernels_add(const tmac_kernel *const *kernels, size_t count);
+bool tmac_kernel_is_added(const tmac_kernel *kernel);
+
+// The shape that a kernel was compiled for: false when it is for any shape. (It is exact on others too, and slower.)
+bool tmac_kernel_shape(const tmac_kernel *kernel, uint32_t *columns, uint32_t *group);
 
 // The binary id: SHA-256 over source_id, compiler and TMAC_KERNEL_ABI, as lower-case hexadecimal. Two kernels with one
 // binary id are the same machine code.

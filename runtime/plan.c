@@ -126,7 +126,7 @@ static bool better_layout(const tmac_layout *a, const tmac_layout *b, const tmac
 static const tmac_layout *rule_layout(const tmac_input_set *set, tmac_isa_set isa)
 {
     size_t count;
-    const tmac_kernel *const *kernels = tmac_kernels(&count);
+    const tmac_kernel *const *kernels = tmac_kernels_built_in(&count);
     for (size_t p = 0; p < sizeof preferences / sizeof preferences[0]; p++) {
         if (!tmac_isa_has(isa, preferences[p].isa)) continue;
         if (preferences[p].streamed_only && set->residency != TMAC_STREAMED) continue;
@@ -176,7 +176,7 @@ static bool better_kernel(const tmac_kernel *a, const tmac_kernel *b, uint32_t t
 const char *tmac_plan_rule_kernel(const char *layout, uint32_t bucket, tmac_isa_set isa)
 {
     size_t count;
-    const tmac_kernel *const *kernels = tmac_kernels(&count);
+    const tmac_kernel *const *kernels = tmac_kernels_built_in(&count);
     const tmac_kernel *best = NULL;
     uint32_t typical = tmac_bucket_typical(bucket);
     for (size_t i = 0; i < count; i++) {

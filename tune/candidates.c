@@ -19,6 +19,14 @@ static const double layout_ratio = 1.25, traffic_ratio = 2.5;
 
 // ------------------------------------------------------------------------------------------------------- all of them
 
+// Kernels compiled for a shape compete there only.
+static bool made_for(const tmac_kernel *kernel, const tmac_input_set *set)
+{
+    uint32_t columns, group;
+    return !tmac_kernel_shape(kernel, &columns, &group) ||
+           (columns == set->columns && group == set->group);
+}
+
 static bool asked_for(const char *only, const char *name)
 {
     if (!only) return true;
@@ -48,7 +56,8 @@ size_t tmac_select_candidates(const tmac_tuning *t, const tmac_kernel **chosen)
     for (size_t i = 0; i < all && count < TMAC_JOB_CONTENDERS; i++) {
         bool holds = false;
         for (uint32_t set = 0; set < t->work->count && !holds; set++)
-            holds = tmac_layout_holds(kernels[i]->layout, &t->work->sets[set]);
+            holds = tmac_layout_holds(kernels[i]->layout, &t->work->sets[set]) &&
+                    made_for(kernels[i], &t->work->sets[set]);
         if (holds && tmac_isa_has(t->isa, kernels[i]->isa) &&
             (asked_for(t->options->only, kernels[i]->name) || is_incumbent(t, kernels[i])))
             chosen[count++] = kernels[i];
@@ -145,6 +154,17 @@ tmac_status tmac_pass_gate(tmac_tuning *t, const tmac_kernel *const *all, size_t
     }
     if (t->options->progress) tmac_progress_end(&progress);
     return status;
+}
+
+tmac_status tmac_pass_gate_late(tmac_tuning *t, const tmac_kernel *kernel, tmac_gate_result *result)
+{
+    tmac_shape shapes[GATE_SHAPES];
+    size_t shape_count = gate_shapes(t->work, shapes);
+    uint32_t timeout = t->options->gate_timeout_ms ? t->options->gate_timeout_ms : GATE_TIMEOUT_MS;
+    TMAC_TRY(tmac_gate(&kernel, 1, shapes, shape_count, timeout, result));
+    if (result->outcome == TMAC_OUTCOME_OK && t->candidate_count < t->candidate_room)
+        t->candidates[t->candidate_count++] = kernel;
+    return tmac_ok();
 }
 
 static tmac_status put_failure(tmac_tuning *t, const tmac_kernel *kernel, uint32_t set,
@@ -314,7 +334,8 @@ tmac_status tmac_contenders_of(const tmac_tuning *t, uint32_t set_index, uint32_
     *count = 0;
     for (size_t i = 0; i < t->candidate_count; i++) {
         const tmac_kernel *kernel = t->candidates[i];
-        if (t->out[i] || !tmac_layout_holds(kernel->layout, set)) continue;
+        if (t->out[i] || !tmac_layout_holds(kernel->layout, set) || !made_for(kernel, set))
+            continue;
         bool incumbent = strcmp(kernel->name, rule.kernel[bucket]) == 0;
         bool seeded = strcmp(kernel->name, seed->kernel[bucket]) == 0;
         bool in = kernel->isa != TMAC_ISA_SCALAR || !vector;

@@ -21,8 +21,8 @@ typedef struct tmac_measurer {
     const tmac_kernel *const *candidates; // as they were when the child was started
     uint32_t threads;
     const tmac_cpu_list *cpus; // NULL: threads are tied to none
-    uint32_t patience_ms; // without a pass before a kernel counts as hanging
-    pid_t child;          // 0: none
+    uint32_t patience_ms;      // without a pass before a kernel counts as hanging
+    pid_t child;               // 0: none
     int socket;
     struct tmac_shared *shared;
 } tmac_measurer;

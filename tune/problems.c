@@ -39,7 +39,8 @@ tmac_status tmac_take_out_measured(const tmac_tuning *t, uint32_t set, uint32_t 
     for (uint32_t i = 0; i < *count; i++) {
         bool measured = false;
         for (size_t f = 0; f < figure_count && !measured; f++)
-            measured = figures[f].kernel == t->candidates[contenders[i]] &&
+            measured = !t->rematch[contenders[i]] &&
+                       figures[f].kernel == t->candidates[contenders[i]] &&
                        figures[f].outcome == TMAC_OUTCOME_OK && figures[f].rigor >= t->rigor;
         *reused += measured;
         missing += !measured;
@@ -184,12 +185,10 @@ static tmac_status attempt(tmac_tuning *t, double of, uint16_t *contenders, bool
     return status;
 }
 
-static tmac_status measure_problem(tmac_tuning *t, uint32_t set_index, uint32_t bucket,
-                                   uint16_t *contenders)
+tmac_status tmac_measure_problem(tmac_tuning *t, uint32_t set_index, uint32_t bucket, double of,
+                                 uint16_t *contenders)
 {
     const tmac_input_set *set = &t->work->sets[set_index];
-    double share = tmac_problem_share(t, set_index, bucket), of = share / t->share_left;
-    t->share_left -= share;
     char label[48];
     snprintf(label, sizeof label, "%ux%u, %s tokens", set->rows[0], set->columns,
              tmac_bucket_name(bucket));
@@ -229,7 +228,9 @@ tmac_status tmac_measure_all(tmac_tuning *t)
                 uint32_t bucket = bucket_order[next];
                 bool *mark = &noisy[bucket * TMAC_PLAN_ENTRIES + i];
                 if (walk == 1 && !*mark) continue;
-                status = measure_problem(t, i, bucket, contenders);
+                double share = tmac_problem_share(t, i, bucket), of = share / t->share_left;
+                t->share_left -= share;
+                status = tmac_measure_problem(t, i, bucket, of, contenders);
                 *mark = t->problem_noisy;
             }
     }

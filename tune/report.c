@@ -58,6 +58,11 @@ void tmac_tune_print(const tmac_work *work, const tmac_tune_report *report, FILE
     fprintf(stream, "memory read %.1f GB/s, load %.2f before, steal %.1f %%, noise %.1f %%\n",
             (double)report->bandwidth * 1e-9, report->load_hundredths / 100.0,
             report->steal_thousandths / 10.0, report->noise_thousandths / 10.0);
+    if (report->compiled)
+        fprintf(stream, "%u kernels were compiled here for these shapes and proved\n",
+                report->compiled);
+    else if (report->compiling[0])
+        fprintf(stream, "no kernels were compiled for these shapes: %s\n", report->compiling);
     if (report->noisy)
         fprintf(stream,
                 "NOISY: treat small gains as nothing and tune again when the host is quiet\n");
@@ -158,7 +163,7 @@ tmac_status tmac_tune_print_json(const tmac_work *work, const tmac_tune_report *
     }
     json_t *root = json_pack(
         "{s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:f, s:b, s:I, s:f, s:s, s:I, s:b, "
-        "s:o, s:o, s:o}",
+        "s:I, s:s, s:o, s:o, s:o}",
         "model", work->model, "run", report->run.hex, "threads", (json_int_t)report->threads,
         "measured", (json_int_t)report->measured, "reused", (json_int_t)report->reused, "failed",
         (json_int_t)report->failed, "seconds", report->seconds, "bandwidth_bytes_per_second",
@@ -166,7 +171,8 @@ tmac_status tmac_tune_print_json(const tmac_work *work, const tmac_tune_report *
         report->steal_thousandths / 1000.0, "noise", report->noise_thousandths / 1000.0, "noisy",
         (int)report->noisy, "noisy_trials", (json_int_t)report->noisy_trials, "foreign_processors",
         report->foreign_hundredths / 100.0, "neighbour", report->neighbour, "throttled",
-        (json_int_t)report->throttled, "complete", (int)report->complete, "judgements",
+        (json_int_t)report->throttled, "complete", (int)report->complete, "compiled",
+        (json_int_t)report->compiled, "compiling", report->compiling, "judgements",
         judgements_json(report), "failures", failures, "problems", lines);
     if (!root) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for the report");
     int code = json_dumpf(root, stream, JSON_INDENT(2));

@@ -20,7 +20,9 @@ typedef struct tmac_tuning {
     tmac_random random;
     const tmac_kernel **candidates; // that passed the gate
     size_t candidate_count;
+    size_t candidate_room;
     bool *out;       // candidates that failed while being measured
+    bool *rematch;   // candidates that are measured although the database has a trial of them
     tmac_plan seeds; // what the database says of this host, or of the nearest one it knows
     tmac_db *db;
     tmac_measurer measurer;
@@ -38,9 +40,11 @@ typedef struct tmac_tuning {
 
 // What each rigor spends.
 typedef struct tmac_spending {
-    double seconds;     // of the session
-    double judging;     // of these, on whole plans
-    uint64_t sample_ns; // one sample at N = 1
+    double seconds;   // of the session
+    double judging;   // of these, on whole plans
+    double compiling; // of these, on kernels compiled for the hottest problems
+    uint32_t compiled_problems, compiled_kernels; // so many problems, so many kernels of each
+    uint64_t sample_ns;                           // one sample at N = 1
     uint32_t rounds_min, rounds_max;
     uint32_t prefill_layouts; // that enter the larger buckets, besides the incumbent's
     double drop_ratio;
@@ -58,6 +62,10 @@ size_t tmac_select_candidates(const tmac_tuning *t, const tmac_kernel **chosen);
 // Fills t->candidates with those that pass, and results[i] for every kernel of `all`. known[i]: it failed before.
 tmac_status tmac_pass_gate(tmac_tuning *t, const tmac_kernel *const *all, size_t count,
                            tmac_gate_result *results, bool *known);
+
+// The same for a kernel that is made while the session runs: it becomes a candidate when it passes.
+tmac_status tmac_pass_gate_late(tmac_tuning *t, const tmac_kernel *kernel,
+                                tmac_gate_result *result);
 
 // Stores the failures, as trials of every set at N = 1, where lookups will meet them.
 tmac_status tmac_record_failures(tmac_tuning *t, const tmac_kernel *const *all, size_t count,
@@ -87,5 +95,15 @@ tmac_status tmac_take_out_measured(const tmac_tuning *t, uint32_t set, uint32_t 
 
 // Measures all problems until they are decided or time is up.
 tmac_status tmac_measure_all(tmac_tuning *t);
+
+// ------------------------------------------------------------------------------------------- kernels for these shapes
+
+// Compiles the fastest kernels of the problems that a token spends most time in for their shapes, and measures them
+// against those until `deadline`. Without a compiler it says so in the report and does nothing.
+tmac_status tmac_measure_specialised(tmac_tuning *t);
+
+// One competition, by itself.
+tmac_status tmac_measure_problem(tmac_tuning *t, uint32_t set, uint32_t bucket, double of,
+                                 uint16_t *contenders);
 
 #endif

@@ -4,8 +4,9 @@
 //      (candidates.c).
 //   2. The measuring process is started (measurer.c), then the database opened. This process has no threads.
 //   3. Problems, measured and stored (problems.c).
-//   4. The best plans, timed end to end on the model (judge.c).
-//   5. The plan that follows, next to the rule's (report.c).
+//   4. The fastest kernels of the hottest problems, compiled for their shapes, against those (compiled.c).
+//   5. The best plans, timed end to end on the model (judge.c).
+//   6. The plan that follows, next to the rule's (report.c).
 #include "tune/tune.h"
 
 #include <math.h>
@@ -13,17 +14,18 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "db/kernels.h"
 #include "tune/judge.h"
 #include "tune/replay.h"
 #include "tune/session.h"
 
-enum { PATIENCE_MS = 10000, ADMISSION_MS = 400 };
+enum { PATIENCE_MS = 10000, ADMISSION_MS = 400, LATE_MAX = 64 };
 
 static const tmac_spending spending[TMAC_RIGORS] = {
-    [TMAC_RIGOR_QUICK] = {13, 0, 800000, 5, 15, 2, 1.25, true, true},
-    [TMAC_RIGOR_MEASURE] = {57, 15, 3000000, 9, 48, 4, 1.25, true, true},
-    [TMAC_RIGOR_PATIENT] = {300, 40, 4000000, 15, 64, 8, 1.5, false, true},
-    [TMAC_RIGOR_EXHAUSTIVE] = {1800, 60, 3000000, 9, 48, 0, INFINITY, false, false},
+    [TMAC_RIGOR_QUICK] = {13, 0, 0, 0, 0, 800000, 5, 15, 2, 1.25, true, true},
+    [TMAC_RIGOR_MEASURE] = {57, 15, 9, 2, 2, 3000000, 9, 48, 4, 1.25, true, true},
+    [TMAC_RIGOR_PATIENT] = {300, 40, 40, 6, 3, 4000000, 15, 64, 8, 1.5, false, true},
+    [TMAC_RIGOR_EXHAUSTIVE] = {1800, 60, 200, 12, 4, 3000000, 9, 48, 0, INFINITY, false, false},
 };
 
 const tmac_spending *tmac_spending_of(tmac_rigor rigor)
@@ -178,6 +180,14 @@ static double judging_of(const tmac_tuning *t)
     return spending[t->rigor].judging < part ? spending[t->rigor].judging : part;
 }
 
+// What kernels compiled for these shapes may take: nothing where there is too little time for a compiler.
+static double compiling_of(const tmac_tuning *t)
+{
+    double part = seconds_of(t) / 5;
+    if (t->options->replay || t->options->candidates || !t->options->compile || part < 4) return 0;
+    return spending[t->rigor].compiling < part ? spending[t->rigor].compiling : part;
+}
+
 static tmac_status measured_part(tmac_tuning *t, const tmac_kernel *const *all, size_t count,
                                  const tmac_gate_result *results, const bool *known)
 {
@@ -198,18 +208,37 @@ static tmac_status measured_part(tmac_tuning *t, const tmac_kernel *const *all, 
     tmac_busy busy = tmac_read_busy();
     uint64_t throttled = tmac_throttle_events();
     TMAC_TRY(tmac_record_failures(t, all, count, results, known));
+    // The gate counts, unless it would leave too little: proving many kernels on a slow host is no reason to measure none.
     uint64_t began = replay ? 0 : t->started;
     t->ticked = tmac_now_ns();
-    t->deadline = began + (uint64_t)((seconds_of(t) - judging_of(t)) * 1e9);
+    if (!replay && (double)(t->ticked - t->started) > seconds_of(t) * 0.5e9) began = t->ticked;
+    const double compiling = compiling_of(t);
+    t->deadline = began + (uint64_t)((seconds_of(t) - judging_of(t) - compiling) * 1e9);
     if (t->options->progress)
         tmac_progress_begin(&t->progress, "measuring",
                             t->deadline > t->ticked ? (t->deadline - t->ticked) / 1000000 : 1);
     tmac_status status = tmac_measure_all(t);
+    if (status.code == TMAC_OK && compiling > 0) {
+        // What measuring left over is spent here too, but not more than it would have got.
+        t->deadline = tmac_now_ns() + (uint64_t)(compiling * 1e9);
+        status = tmac_measure_specialised(t);
+    }
     if (t->options->progress) tmac_progress_end(&t->progress);
     tmac_measurer_stop(&t->measurer);
     if (status.code == TMAC_OK && judging_of(t) > 0) status = tmac_judge_plans(t, judging_of(t));
     if (status.code == TMAC_OK) status = close_run(t, busy, throttled);
     if (status.code == TMAC_OK) status = report_lines(t);
+    return status;
+}
+
+// What was compiled for these shapes before: on this host, or by somebody who is trusted.
+static tmac_status load_kernels(const tmac_tuning *t)
+{
+    tmac_db *db;
+    tmac_db_loaded loaded;
+    TMAC_TRY(tmac_db_open(t->options->db, TMAC_DB_READ, &db));
+    tmac_status status = tmac_db_load_kernels(db, t->work->sets, t->work->count, &loaded);
+    tmac_db_close(db);
     return status;
 }
 
@@ -238,7 +267,7 @@ static tmac_status begin(tmac_tuning *t, const tmac_work *work, const tmac_tune_
                                         : 1;
     report->threads = t->threads;
     share_out(t);
-    return tmac_ok();
+    return options->replay || options->candidates ? tmac_ok() : load_kernels(t);
 }
 
 // Everything but measuring.
@@ -261,15 +290,17 @@ typedef struct room {
 static bool make_room(tmac_tuning *t, room *r)
 {
     tmac_kernels(&r->count);
-    r->count += t->options->candidate_count + 1;
+    r->count += t->options->candidate_count + 1 + LATE_MAX;
     r->all = calloc(r->count, sizeof *r->all);
     r->results = calloc(r->count, sizeof *r->results);
     r->known = calloc(r->count, sizeof *r->known);
     t->candidates = calloc(r->count, sizeof *t->candidates);
+    t->candidate_room = r->count;
     t->out = calloc(r->count, sizeof *t->out);
+    t->rematch = calloc(r->count, sizeof *t->rematch);
     t->noise_room = (uint32_t)(r->count * TMAC_PLAN_ENTRIES * TMAC_BUCKETS);
     t->noise = calloc(t->noise_room, sizeof *t->noise);
-    return r->all && r->results && r->known && t->candidates && t->out && t->noise;
+    return r->all && r->results && r->known && t->candidates && t->out && t->rematch && t->noise;
 }
 
 static void end(tmac_tuning *t, room *r)
@@ -281,6 +312,7 @@ static void end(tmac_tuning *t, room *r)
     free(r->known);
     free(t->candidates);
     free(t->out);
+    free(t->rematch);
     free(t->noise);
     free(t);
 }

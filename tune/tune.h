@@ -57,12 +57,12 @@ typedef struct tmac_replay tmac_replay; // tune/replay.h
 typedef struct tmac_tune_options {
     const char *db; // NULL: the default database
     tmac_rigor rigor;
-    bool estimate;     // measure nothing: what the database and the rule say
-    uint32_t threads;  // the production number of threads; 0: all usable ones
-    tmac_isa_set isa;  // 0: all verified ones
+    bool estimate;             // measure nothing: what the database and the rule say
+    uint32_t threads;          // the production number of threads; 0: all usable ones
+    tmac_isa_set isa;          // 0: all verified ones
     const tmac_cpu_list *cpus; // processors that the threads are tied to, in turn; NULL: none
-    uint64_t seed;     // of the order of rounds and of the weights
-    double time_limit; // seconds of the session; 0: the rigor's own
+    uint64_t seed;             // of the order of rounds and of the weights
+    double time_limit;         // seconds of the session; 0: the rigor's own
     double decode,
         prefill; // the workload: tokens generated, tokens of prompts; both 0: as many of each
     const char
@@ -72,6 +72,7 @@ typedef struct tmac_tune_options {
     double tolerated; // processors that others may use; 0: as tune/noise.h says
     uint32_t gate_timeout_ms, patience_ms; // 0: 10 s each
     bool progress;                         // draw a bar
+    bool compile; // compile kernels for these shapes, where the rigor has time for it
     // The model, for judging the best plans end to end; NULL: they are not.
     const tmac_source *source;
     // The kernels to consider; NULL: those of the registry.
@@ -117,6 +118,8 @@ typedef struct tmac_tune_report {
     bool noisy;                  // the figures are doubtful: said in the report
     bool complete;               // every problem was decided before time was up
     bool judged;                 // the best plans were timed on the model
+    uint32_t compiled;           // kernels compiled for these shapes and proved
+    char compiling[160];         // why none were; "" where they were, or none were to be
     uint32_t judgement_count;
     tmac_tune_judgement judgements[TMAC_TUNE_PLANS];
     uint64_t bandwidth;
