@@ -10,7 +10,7 @@
 #include "convert/convert.h"
 #include "runtime/extras.h"
 
-enum { PARTS = 7, TEXT = 96 };
+enum { PARTS = 7, TEXT = 128 };
 
 static bool json_wanted, matrices_wanted;
 

@@ -1,9 +1,10 @@
 // The two halves of every step of the transformer: prepare its input once, multiply it by all matrices that share it.
 //
 // The multiplication is cut by tiles, counted across all matrices of a set, so that odd shapes split fairly. Each worker
-// asks the kernel for a few tiles at a time, small enough that the exact sums are still in its cache when the epilogue
-// turns them into floats. The sums of a row do not depend on how tiles were dealt out, and the epilogue works row by
-// row: the bits are the same for any number of workers.
+// claims a few tiles of its share at a time, small enough that the exact sums are still in its cache when the epilogue
+// turns them into floats, and then what others have left of theirs: a worker whose processor is taken away for a while
+// would otherwise keep all others waiting, a hundred times a token. The sums of a row do not depend on who claims its
+// tile, and the epilogue works row by row: the bits are the same for any number of workers.
 #include "runtime/model_private.h"
 
 const tmac_kernel *tmac_set_kernel(const tmac_linear_set *set, uint32_t tokens)
@@ -122,13 +123,11 @@ static void multiply_rows(const multiply *task, uint32_t matrix, uint32_t row_be
     }
 }
 
-// Worker's share of one set.
-static void multiply_set(const multiply *task, uint32_t worker)
+// Tiles [begin, end), counted across the matrices of the set.
+static void multiply_range(const multiply *task, uint64_t begin, uint64_t end,
+                           const tmac_scratch *scratch)
 {
     const tmac_linear_set *set = task->set;
-    const tmac_scratch *scratch = &task->model->scratch[worker];
-    uint64_t begin, end;
-    tmac_pool_share(task->model->pool, set->tile_count, worker, &begin, &end);
     uint64_t first = 0; // tile (or row) of the set at which this matrix starts
     for (uint32_t m = 0; m < set->matrices && first < end; m++) {
         uint64_t count = set->resolved ? set->linear[m].tile_count : set->linear[m].rows;
@@ -144,9 +143,54 @@ static void multiply_set(const multiply *task, uint32_t worker)
     }
 }
 
+// How many tiles are claimed at once: what a core reads in some microseconds, or what is multiplied in one call.
+static uint32_t claim_size(const multiply *task)
+{
+    enum { BYTES = 64 << 10 };
+    const tmac_linear_set *set = task->set;
+    if (!set->resolved) return TMAC_FLOAT_ROWS;
+    const tmac_layout *layout = set->resolved->layout;
+    const tmac_linear *linear = &set->linear[0];
+    const tmac_shape shape = {linear->rows, linear->columns, set->group};
+    const size_t sums = (size_t)task->tokens * tmac_shape_groups(&shape) * layout->row_tile;
+    const size_t call = task->model->sums_room / sums;
+    size_t tiles = BYTES / layout->tile_bytes(&shape);
+    if (task->tokens > 1 || tiles > call) tiles = call;
+    return tiles ? (uint32_t)tiles : 1;
+}
+
+// One set: first the worker's own share, from its beginning, then what slower ones have left of theirs.
+static void multiply_set(const multiply *task, tmac_claim *claims, uint32_t worker)
+{
+    const tmac_model *model = task->model;
+    const uint32_t workers = tmac_pool_threads(model->pool), step = claim_size(task);
+    for (uint32_t w = 0; w < workers; w++) {
+        const uint32_t owner = (worker + w) % workers;
+        uint64_t begin, end;
+        tmac_pool_share(model->pool, task->set->tile_count, owner, &begin, &end);
+        for (;;) {
+            const uint64_t from = begin + atomic_fetch_add(&claims[owner].tiles, step);
+            if (from >= end) break;
+            multiply_range(task, from, end - from < step ? end : from + step,
+                           &model->scratch[worker]);
+        }
+    }
+}
+
+static tmac_claim *claims_of(const tmac_model *model, uint32_t step, uint32_t set)
+{
+    return model->claims + ((size_t)(step % TMAC_CLAIM_STEPS) * TMAC_SET_MATRICES + set) *
+                               tmac_pool_threads(model->pool);
+}
+
 void tmac_step_multiply(const tmac_model *model, const tmac_step *step,
                         const tmac_step_input *input, const tmac_outputs *outputs, uint32_t worker)
 {
+    const uint32_t number = model->scratch[worker].steps++;
+    // The next step's claims were last used two steps ago: a barrier lies between, another one before they are used.
+    for (uint32_t s = 0; s < TMAC_SET_MATRICES; s++)
+        atomic_store_explicit(&claims_of(model, number + 1, s)[worker].tiles, 0,
+                              memory_order_relaxed);
     uint32_t first_output = 0;
     for (uint32_t s = 0; s < step->sets; s++) {
         multiply task = {.model = model,
@@ -156,7 +200,7 @@ void tmac_step_multiply(const tmac_model *model, const tmac_step *step,
                          .tokens = input->tokens,
                          .first_output = first_output,
                          .outputs = outputs};
-        multiply_set(&task, worker);
+        multiply_set(&task, claims_of(model, number, s), worker);
         first_output += step->set[s].matrices;
     }
 }

@@ -118,7 +118,7 @@ static tmac_status make_workspace(tmac_model *model)
 
     model->scratch = calloc(workers, sizeof *model->scratch);
     size_t count = 0;
-    piece *pieces = calloc(18 + 9 * (size_t)workers, sizeof *pieces);
+    piece *pieces = calloc(19 + 9 * (size_t)workers, sizeof *pieces);
     if (!model->scratch || !pieces) {
         free(pieces);
         return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for the workspace");
@@ -139,6 +139,8 @@ static tmac_status make_workspace(tmac_model *model)
     PIECE(model->split_scores, source->heads * scores);
     PIECE(model->split_partials, blocks * queries * floats);
     PIECE(model->split_maxima, (size_t)workers * source->heads * floats);
+    PIECE(model->claims,
+          sizeof(tmac_claim) * TMAC_CLAIM_STEPS * TMAC_SET_MATRICES * workers); // all zero
     for (uint32_t w = 0; w < workers; w++) {
         tmac_scratch *scratch = &model->scratch[w];
         PIECE(scratch->values, model->widest * floats);

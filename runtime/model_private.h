@@ -96,7 +96,14 @@ typedef struct tmac_scratch {
     float *inverse;          // [rows]
     uint8_t *prepared;       // a single token's, one area per set of a step
     float activation_scale;  // of it
+    uint32_t steps;          // multiplied so far, the same for all workers
 } tmac_scratch;
+
+// How much of a worker's share of a set has been claimed, by itself or by another who had finished: see linear.c.
+typedef struct tmac_claim {
+    _Alignas(64) atomic_uint tiles;
+} tmac_claim;
+enum { TMAC_CLAIM_STEPS = 4 };
 
 struct tmac_model {
     const tmac_source *source;
@@ -123,6 +130,7 @@ struct tmac_model {
     float *logits; // vocab
     size_t prepared_room;
     tmac_scratch *scratch; // one per worker
+    tmac_claim *claims;    // [TMAC_CLAIM_STEPS][TMAC_SET_MATRICES][workers]
     atomic_uint next_unit; // of attention, when workers take units as they come
     // A token's attention, cut by blocks of positions: see attention.c.
     float *split_scores;   // [heads][positions, rounded up to 16]

@@ -12,7 +12,8 @@ typedef struct tmac_pack_job {
     const tmac_layout *layout; // NULL: a float matrix to be copied as f32, or the head
     size_t unit_bytes;
     uint64_t units;
-    uint64_t set_before, set_units; // of the matrices multiplied together: before this one's, and all
+    uint64_t set_before,
+        set_units;        // of the matrices multiplied together: before this one's, and all
     size_t scratch;       // bytes that a worker needs to make a unit
     uint8_t *home;        // where the units belong
     const uint8_t *found; // packed already, in the cache; NULL: to be packed
