@@ -94,7 +94,7 @@ tmac_status tmac_tokenizer_encode_parts(const tmac_tokenizer *tokenizer,
     // one byte, none: two for each byte are enough. Normal form C is at most three times as long.
     const size_t longest = tokenizer->nfc ? 3 * bytes : bytes;
     work.tokens = malloc((2 * longest + 2) * sizeof *work.tokens);
-    tmac_status status = tmac_ok();
+    tmac_status status;
     if (!work.text || !work.tokens) {
         status = tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory tokenizing %zu bytes", bytes);
     } else {
