@@ -16,7 +16,7 @@
 #include "cli/db_commands.h"
 #include "cli/db_roofline.h"
 
-enum { LINE_BYTES = 4096, BAR_PIXELS = 240 };
+enum { LINE_BYTES = 4096, BAR_PIXELS = 170 };
 
 static const char style[] =
     "<style>:root{color-scheme:light dark;--ink:#1c2128;--soft:#68717d;--line:#d9dee4;--page:#fff;"
