@@ -1,6 +1,7 @@
 // tmac-db report FILE: one self-contained page of HTML: no scripts, nothing from elsewhere, light and dark, fit to print.
 //
-//   roofline     each measured winner as a bar: the share of the bandwidth this host was measured to have that it reads;
+//   roofline     every kernel as a point: weights a second against weights per byte, under what memory and arithmetic give
+//   memory       each measured winner as a bar: the share of the bandwidth this host was measured to have that it reads;
 //                above 100 % the weights come from cache
 //   before/after each input set and bucket: the rule's kernel against the winner
 //   candidates   every kernel measured for a problem, fastest first, with its interval of two standard errors
@@ -13,8 +14,9 @@
 
 #include "base/file.h"
 #include "cli/db_commands.h"
+#include "cli/db_roofline.h"
 
-enum { LINE_BYTES = 4096, BAR_PIXELS = 240 };
+enum { LINE_BYTES = 4096, BAR_PIXELS = 170 };
 
 static const char style[] =
     "<style>:root{color-scheme:light dark;--ink:#1c2128;--soft:#68717d;--line:#d9dee4;--page:#fff;"
@@ -28,16 +30,25 @@ static const char style[] =
     "table{border-collapse:collapse;width:100%;font-size:.86rem;font-variant-numeric:tabular-nums}"
     "th,td{padding:.22rem .5rem;text-align:left;border-bottom:1px solid var(--line);"
     "white-space:nowrap}td.n,th.n{text-align:right}tr.win td{font-weight:600}"
-    ".scroll{overflow-x:auto}svg{display:block}svg text{fill:currentColor}"
+    ".chart{width:100%;max-width:1000px}.key{display:inline}.grid{stroke:var(--line)}"
+    ".tick{font-size:13px;fill:var(--soft)}.roof{stroke:var(--bad);stroke-width:2}"
+    ".dot{fill:var(--bar);opacity:.45}.best{fill:var(--win);stroke:var(--page)}"
+    ".scroll{overflow-x:auto}svg{display:block}"
     ".bar{fill:var(--bar)}.win .bar{fill:var(--win)}.bad{color:var(--bad)}"
     ".err{stroke:var(--ink);stroke-width:1.4}.back{fill:var(--shade)}"
     "@media print{:root{--page:#fff;--ink:#000;--soft:#555;--line:#bbb;--shade:#eee}"
     "body{max-width:none;margin:0;font-size:11px}h3,tr{break-inside:avoid}h2{break-after:avoid}"
-    "*{print-color-adjust:exact}}</style>";
+    ".chart{max-width:100%;break-inside:avoid}.scroll{overflow:visible}table{font-size:.72rem}"
+    "th,td{padding:.15rem .3rem}*{print-color-adjust:exact}}@page{margin:14mm}</style>";
 
 typedef struct page {
     tmac_output file;
     const db_context *context;
+    // Of the chart being collected: one for each number of threads.
+    db_point *points;
+    size_t point_count;
+    uint32_t threads;
+    double bandwidth;
 } page;
 
 static void put(page *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -84,7 +95,7 @@ static int by_time(const void *a, const void *b)
     return (x->ns > y->ns) - (x->ns < y->ns);
 }
 
-typedef enum part { PART_ROOFLINE, PART_GAIN, PART_CANDIDATES } part;
+typedef enum part { PART_POINTS, PART_ROOFLINE, PART_GAIN, PART_NOISE, PART_CANDIDATES } part;
 
 static void bar(page *p, double share, double error, bool wins)
 {
@@ -129,6 +140,63 @@ static void candidates(page *p, const tmac_plan_entry *entry, uint32_t bucket,
     put(p, "</table></div>");
 }
 
+static tmac_status add_points(page *p, const tmac_plan_entry *entry, uint32_t bucket,
+                              const tmac_db_figure *figures, size_t count)
+{
+    double weights = 0;
+    for (uint32_t i = 0; i < entry->set.matrices; i++)
+        weights += (double)entry->set.rows[i] * entry->set.columns;
+    db_point *grown = realloc(p->points, (p->point_count + count + 1) * sizeof *grown);
+    if (!grown) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a chart");
+    p->points = grown;
+    for (size_t i = 0; i < count; i++) {
+        const tmac_db_figure *f = &figures[i];
+        const double bytes = bytes_of(&entry->set, f->kernel->layout->name);
+        const uint32_t tokens = tmac_bucket_typical(bucket);
+        if (f->outcome != TMAC_OUTCOME_OK || bytes <= 0 || f->ns <= 0) continue;
+        grown[p->point_count++] =
+            (db_point){.intensity = weights * tokens / bytes,
+                       .rate = weights * tokens / f->ns,
+                       .wins = strcmp(f->kernel->name, entry->kernel[bucket]) == 0,
+                       .kernel = f->kernel->name,
+                       .tokens = tokens};
+    }
+    return tmac_ok();
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// How sure the figures of a problem are: the standard errors of its medians, and by how many of them the winner leads.
+static void noise_row(page *p, const char *set, uint32_t threads, uint32_t bucket,
+                      const tmac_db_figure *figures, size_t count)
+{
+    double *errors = calloc(count + 1, sizeof *errors);
+    size_t kept = 0;
+    while (errors && kept < count && figures[kept].outcome == TMAC_OUTCOME_OK) {
+        errors[kept] = 100 * figures[kept].error / figures[kept].ns;
+        kept++;
+    }
+    if (kept > 0) {
+        qsort(errors, kept, sizeof *errors, ascending);
+        put(p,
+            "<tr><td>%s</td><td class='n'>%u</td><td class='n'>%s</td><td class='n'>%zu</td>"
+            "<td class='n'>%.2f %%</td><td class='n'>%.2f %%</td>",
+            set, threads, tmac_bucket_name(bucket), kept, errors[kept / 2], errors[kept - 1]);
+        if (kept > 1)
+            put(p, "<td class='n'>%.1f %%</td><td>%s</td></tr>",
+                100 * (figures[1].ns / figures[0].ns - 1),
+                tmac_db_faster(&figures[0], &figures[1]) ? "more than the noise"
+                                                         : "within the noise");
+        else
+            put(p, "<td></td><td></td></tr>");
+    }
+    free(errors);
+}
+
 // One row (or table) of one problem.
 static void problem(page *p, part which, const tmac_plan_entry *entry, uint32_t bucket,
                     uint32_t threads, double bandwidth, const tmac_db_figure *figures, size_t count)
@@ -143,6 +211,7 @@ static void problem(page *p, part which, const tmac_plan_entry *entry, uint32_t 
         if (strcmp(figures[i].kernel->name, rule.kernel[bucket]) == 0) before = &figures[i];
     }
     if (which == PART_CANDIDATES && count > 0) candidates(p, entry, bucket, figures, count);
+    if (which == PART_NOISE) noise_row(p, set, threads, bucket, figures, count);
     if (!winner) return;
     if (which == PART_ROOFLINE && bandwidth > 0) {
         const double rate = bytes_of(&entry->set, entry->layout) / winner->ns; // GB/s
@@ -172,6 +241,7 @@ static tmac_status each_problem(page *p, part which, const tmac_db_inventory *v,
         const tmac_db_problem_row *row = &v->problems[i];
         tmac_plan plan;
         char set[80];
+        if (which == PART_POINTS && row->threads != p->threads) continue;
         TMAC_TRY(tmac_db_plan(c->db, &c->host, &row->set, 1, row->threads, c->host.isa, &plan));
         const double bandwidth = (double)tmac_db_bandwidth(c->db, self, row->threads) / 1e9;
         db_describe_set(&row->set, set);
@@ -182,11 +252,37 @@ static tmac_status each_problem(page *p, part which, const tmac_db_inventory *v,
             TMAC_TRY(tmac_db_figures(c->db, &c->host, &row->set, bucket, row->threads, &figures,
                                      &count));
             if (count > 1) qsort(figures, count, sizeof *figures, by_time);
-            problem(p, which, &plan.entries[0], bucket, row->threads, bandwidth, figures, count);
+            tmac_status status = tmac_ok();
+            if (which == PART_POINTS)
+                status = add_points(p, &plan.entries[0], bucket, figures, count);
+            else
+                problem(p, which, &plan.entries[0], bucket, row->threads, bandwidth, figures,
+                        count);
             free(figures);
+            if (status.code != TMAC_OK) return status;
         }
     }
     return tmac_ok();
+}
+
+// A chart for each number of threads.
+static tmac_status charts(page *p, const tmac_db_inventory *v, const tmac_db_name *self)
+{
+    uint32_t last = 0;
+    for (;;) {
+        uint32_t next = UINT32_MAX;
+        for (size_t i = 0; i < v->problem_count; i++)
+            if (v->problems[i].threads > last && v->problems[i].threads < next)
+                next = v->problems[i].threads;
+        if (next == UINT32_MAX) return tmac_ok();
+        last = p->threads = next;
+        p->point_count = 0;
+        TMAC_TRY(each_problem(p, PART_POINTS, v, self));
+        if (p->point_count == 0) continue;
+        put(p, "<h3>%" PRIu32 " thread%s</h3>", next, next == 1 ? "" : "s");
+        db_roofline(&p->file, p->points, p->point_count,
+                    (double)tmac_db_bandwidth(p->context->db, self, next) / 1e9);
+    }
 }
 
 static tmac_status write_page(page *p, const tmac_db_inventory *v)
@@ -211,7 +307,11 @@ static tmac_status write_page(page *p, const tmac_db_inventory *v)
         trials, failures);
     put_text(p, v->integrity);
     put(p,
-        "</p><h2>Roofline</h2><p class='soft'>Bytes of packed weights a second, against what "
+        "</p><h2>Roofline</h2><p class='soft'>Each point is a kernel at a problem: more tokens at "
+        "once are further right.</p>");
+    TMAC_TRY(charts(p, v, &self));
+    put(p,
+        "<h2>Share of memory</h2><p class='soft'>Bytes of packed weights a second, against what "
         "this host's memory was measured to give: beyond 100 %% weights come from cache; for many "
         "tokens arithmetic is the limit.</p><div class='scroll'><table><tr><th>input set</th><th "
         "class='n'>"
@@ -224,6 +324,12 @@ static tmac_status write_page(page *p, const tmac_db_inventory *v)
            "<th class='n'>&micro;s</th><th>winner</th><th class='n'>&micro;s</th><th class='n'>"
            "speed</th></tr>");
     TMAC_TRY(each_problem(p, PART_GAIN, v, &self));
+    put(p, "</table></div><h2>Noise</h2><p class='soft'>The standard error of a candidate's "
+           "median, and by how much the fastest leads.</p><div class='scroll'><table><tr><th>input "
+           "set</th><th class='n'>threads</th><th class='n'>N</th><th class='n'>candidates</th>"
+           "<th class='n'>median</th><th class='n'>worst</th><th class='n'>lead</th><th></th>"
+           "</tr>");
+    TMAC_TRY(each_problem(p, PART_NOISE, v, &self));
     put(p, "</table></div>");
     TMAC_TRY(each_problem(p, PART_CANDIDATES, v, &self));
     put(p, "<p class='soft'>tmac-db report</p></body></html>\n");
@@ -246,6 +352,7 @@ tmac_status db_report(const db_context *c)
         else
             tmac_output_abort(&p.file);
     }
+    free(p.points);
     tmac_db_inventory_free(&v);
     return status;
 }
