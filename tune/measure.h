@@ -44,6 +44,7 @@ typedef struct tmac_traffic {
     const tmac_input_set *sets;
     const uint32_t *calls;
     uint32_t count;
+    uint64_t head_bytes; // besides
 } tmac_traffic;
 
 // Sets the bench up for a set and the layouts of these kernels. Weights that stay in caches (traffic NULL): `copies` of

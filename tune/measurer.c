@@ -94,7 +94,7 @@ static tmac_status fill_bench(void *context, const tmac_kernel *const *kernels, 
     worker *w = context;
     const tmac_work *work = w->m->work;
     const tmac_input_set *set = &work->sets[w->job->set];
-    tmac_traffic traffic = {work->sets, work->calls, work->count};
+    tmac_traffic traffic = {work->sets, work->calls, work->count, work->head_bytes};
     uint64_t memory = w->m->host->memory_bytes;
     return tmac_workbench_fill(&w->bench, set, tmac_bucket_typical(w->job->bucket), kernels, count,
                                w->job->bucket == 0 && !w->streamed ? work->calls[w->job->set] : 1,

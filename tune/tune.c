@@ -22,8 +22,8 @@
 enum { PATIENCE_MS = 10000, ADMISSION_MS = 400, LATE_MAX = 64 };
 
 static const tmac_spending spending[TMAC_RIGORS] = {
-    [TMAC_RIGOR_QUICK] = {13, 0, 0, 0, 0, 800000, 5, 15, 2, 1.25, true, true},
-    [TMAC_RIGOR_MEASURE] = {57, 15, 9, 2, 2, 3000000, 9, 48, 4, 1.25, true, true},
+    [TMAC_RIGOR_QUICK] = {13.5, 0, 0, 0, 0, 800000, 5, 15, 2, 1.25, true, true},
+    [TMAC_RIGOR_MEASURE] = {56, 15, 9, 2, 2, 3000000, 9, 48, 4, 1.25, true, true},
     [TMAC_RIGOR_PATIENT] = {300, 40, 40, 6, 3, 4000000, 15, 64, 8, 1.5, false, true},
     [TMAC_RIGOR_EXHAUSTIVE] = {1800, 60, 200, 12, 4, 3000000, 9, 48, 0, INFINITY, false, false},
 };
@@ -208,10 +208,12 @@ static tmac_status measured_part(tmac_tuning *t, const tmac_kernel *const *all, 
     tmac_busy busy = tmac_read_busy();
     uint64_t throttled = tmac_throttle_events();
     TMAC_TRY(tmac_record_failures(t, all, count, results, known));
-    // The gate counts, unless it would leave too little: proving many kernels on a slow host is no reason to measure none.
+    // The gate counts, unless it ate most of a limit: proving kernels on a slow host is no reason to measure none.
     uint64_t began = replay ? 0 : t->started;
     t->ticked = tmac_now_ns();
-    if (!replay && (double)(t->ticked - t->started) > seconds_of(t) * 0.5e9) began = t->ticked;
+    const double proved = (double)(t->ticked - t->started) * 1e-9;
+    if (!replay && t->options->time_limit > 0 && proved > 0.75 * t->options->time_limit)
+        began = t->ticked;
     const double compiling = compiling_of(t);
     t->deadline = began + (uint64_t)((seconds_of(t) - judging_of(t) - compiling) * 1e9);
     if (t->options->progress)

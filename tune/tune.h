@@ -43,6 +43,7 @@ typedef struct tmac_work {
     uint32_t count;
     tmac_input_set sets[TMAC_PLAN_ENTRIES];
     uint32_t calls[TMAC_PLAN_ENTRIES]; // multiplications by one token
+    uint64_t head_bytes;               // that one token reads besides
 } tmac_work;
 
 tmac_status tmac_work_of_source(const tmac_source *source, tmac_work *work);

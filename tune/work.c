@@ -13,6 +13,8 @@ static tmac_status fill_work(const tmac_source *source, const char *name, tmac_w
     TMAC_TRY(tmac_model_input_sets(source, work->sets, &work->count));
     for (uint32_t i = 0; i < work->count; i++)
         work->calls[i] = tmac_model_set_calls(source, &work->sets[i]);
+    work->head_bytes = (uint64_t)source->head.rows * source->head.columns *
+                       (source->head.number == TMAC_F32 ? 4 : 2);
     return tmac_ok();
 }
 

@@ -153,7 +153,9 @@ static void describe(tmac_copies *c, const tmac_input_set *set, const tmac_layou
 static size_t rotation_of(const tmac_traffic *traffic, const tmac_layout *layout,
                           const tmac_kernel *const *kernels, size_t count)
 {
-    size_t total = 0, readers = 0, bytes;
+    // The head passes by too: without it what a large third-level cache keeps from one token to the next would be too
+    // much.
+    size_t total = traffic->head_bytes, readers = 0, bytes;
     for (size_t i = 0; i < count; i++)
         readers += kernels[i]->layout == layout;
     for (uint32_t i = 0; i < traffic->count; i++)
