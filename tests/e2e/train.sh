@@ -72,10 +72,11 @@ for kind in ternary float; do
     "$train" -o "$work/$kind-judge.tm2" -j 2 --init "$work/$kind.tm2" --steps 0 --validation "$work/judged.txt" \
         "$work/judged.txt" >"$work/judged.log" 2>"$work/err" || fail "judging" "$(cat "$work/err")"
     trained=$(sed -n 's/^validation  *\([0-9.]*\) nats a token.*/\1/p' "$work/judged.log")
-    for kv in f32 f16; do
+    for kv in f32 f16; do # keys and values in f16 are a rounding that training does not see
+        bound=1e-4; [ $kv = f32 ] || bound=1e-3
         judged=$("$bin/tmac-eval" nll "$work/$kind.tm2" -f "$work/judged.txt" --kv $kv 2>"$work/err" | sed -n 's/.*nll \([0-9.]*\).*/\1/p')
         check "$kind: training's loss is tmac-eval's with keys in $kv ($trained, $judged)" \
-            "$(near 1e-4 "$trained" "$judged")" near
+            "$(near $bound "$trained" "$judged")" near
     done
     check "$kind: tmac-run tells on" "$("$bin/tmac-run" "$work/$kind.tm2" -t 0 -n 20 -i "Once" 2>"$work/err" | head -c 4)" Once
     # Without a step, the model passes through training as it is.
