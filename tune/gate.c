@@ -1,6 +1,6 @@
 // The exactness gate.
 //
-// One child per candidate. The child walks cases: shapes x patterns of weights x patterns of activations x tokens; for
+// One child per candidate, several at once. The child walks cases: shapes x patterns of weights x patterns of activations x tokens; for
 // each it packs, prepares and multiplies, and compares every int32 with plain sums over the unpacked weights, the
 // definition that the scalar kernels are tested against too. Before each case it writes what it is about to try into
 // memory shared with the parent, so that a crash or a hang is reported with its place.
@@ -22,9 +22,11 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/topology.h"
 #include "tune/tune.h"
 
 enum { PAGE = 4096, WEIGHT_PATTERNS = 4, INPUT_PATTERNS = 5, UNTOUCHED = 0x5a5a5a5a };
+enum { EXAMINATIONS = 32 };
 
 typedef struct verdict {
     bool wrong, finished;
@@ -221,56 +223,92 @@ static void judge_in_child(const tmac_kernel *kernel, const tmac_shape *shapes, 
     _exit(0);
 }
 
-// Waits for the child, and no longer than until `deadline`; false when that passed.
-static bool wait_until(pid_t child, uint64_t deadline, int *wait_status)
+// A child at work on one candidate.
+typedef struct examination {
+    size_t candidate;
+    pid_t child; // 0: none
+    uint64_t deadline;
+    verdict *shared; // a page of its own
+} examination;
+
+static tmac_status examine(examination *e, const tmac_kernel *kernel, const tmac_shape *shapes,
+                           size_t count, uint32_t timeout_ms)
 {
-    struct timespec pause = {0, 200000};
-    for (;;) {
-        pid_t got = waitpid(child, wait_status, WNOHANG);
-        if (got == child) return true;
-        if (got < 0 && errno != EINTR) return true;
-        if (tmac_now_ns() >= deadline) return false;
-        nanosleep(&pause, NULL);
-        if (pause.tv_nsec < 5000000) pause.tv_nsec *= 2;
+    memset(e->shared, 0, sizeof *e->shared);
+    e->deadline = tmac_now_ns() + timeout_ms * (uint64_t)1000000;
+    e->child = fork();
+    if (e->child < 0) {
+        e->child = 0;
+        return tmac_fail(TMAC_IO, "cannot start a child process: %s", strerror(errno));
+    }
+    if (e->child == 0) judge_in_child(kernel, shapes, count, e->shared);
+    return tmac_ok();
+}
+
+static void put_to_death(const examination *e)
+{
+    kill(e->child, SIGKILL);
+    while (waitpid(e->child, NULL, 0) < 0 && errno == EINTR) {
     }
 }
 
-static tmac_status gate_one(const tmac_kernel *kernel, const tmac_shape *shapes, size_t count,
-                            uint32_t timeout_ms, verdict *shared, tmac_gate_result *result)
+// Takes the result of an examination that is over, by itself or because its time is; false when it is not.
+static bool conclude(examination *e, tmac_gate_result *result)
 {
-    memset(shared, 0, sizeof *shared);
-    memset(result, 0, sizeof *result);
-    pid_t child = fork();
-    if (child < 0) return tmac_fail(TMAC_IO, "cannot start a child process: %s", strerror(errno));
-    if (child == 0) judge_in_child(kernel, shapes, count, shared);
     int wait_status = 0;
-    if (!wait_until(child, tmac_now_ns() + timeout_ms * (uint64_t)1000000, &wait_status)) {
-        kill(child, SIGKILL);
-        while (waitpid(child, &wait_status, 0) < 0 && errno == EINTR) {
-        }
+    const pid_t got = waitpid(e->child, &wait_status, WNOHANG);
+    memset(result, 0, sizeof *result);
+    if (got == 0 || (got < 0 && errno == EINTR)) {
+        if (tmac_now_ns() < e->deadline) return false;
+        put_to_death(e);
         result->outcome = TMAC_OUTCOME_HANG;
     } else if (WIFSIGNALED(wait_status)) {
         result->outcome = TMAC_OUTCOME_CRASH;
         result->detail = (uint32_t)WTERMSIG(wait_status);
-    } else if (shared->finished) {
+    } else if (e->shared->finished) {
         result->outcome = TMAC_OUTCOME_OK;
     } else {
         // Wrong, or it ended the process by itself: either way it did not do what it must.
         result->outcome = TMAC_OUTCOME_WRONG;
     }
     if (result->outcome != TMAC_OUTCOME_OK)
-        snprintf(result->message, sizeof result->message, "%.159s", shared->message);
-    return tmac_ok();
+        snprintf(result->message, sizeof result->message, "%.159s", e->shared->message);
+    e->child = 0;
+    return true;
+}
+
+// As many examinations at once as there are processors: nothing is timed yet.
+static uint32_t examiners(void)
+{
+    static tmac_cpu_list allowed;
+    tmac_cpu_list_allowed(&allowed);
+    return allowed.count < EXAMINATIONS ? allowed.count : EXAMINATIONS;
 }
 
 tmac_status tmac_gate(const tmac_kernel *const *candidates, size_t count, const tmac_shape *shapes,
                       size_t shape_count, uint32_t timeout_ms, tmac_gate_result *results)
 {
-    verdict *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory shared with a child");
+    const uint32_t most = examiners();
+    examination at_work[EXAMINATIONS] = {0};
+    uint8_t *pages =
+        mmap(NULL, (size_t)most * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory shared with a child");
     tmac_status status = tmac_ok();
-    for (size_t i = 0; i < count && status.code == TMAC_OK; i++)
-        status = gate_one(candidates[i], shapes, shape_count, timeout_ms, shared, &results[i]);
-    munmap(shared, PAGE);
+    size_t begun = 0, concluded = 0;
+    while (concluded < count && status.code == TMAC_OK) {
+        const size_t before = concluded;
+        for (uint32_t i = 0; i < most && status.code == TMAC_OK; i++) {
+            examination *e = &at_work[i];
+            if (e->child) concluded += conclude(e, &results[e->candidate]);
+            if (e->child || begun == count) continue;
+            e->shared = (verdict *)(void *)(pages + (size_t)i * PAGE);
+            e->candidate = begun++;
+            status = examine(e, candidates[e->candidate], shapes, shape_count, timeout_ms);
+        }
+        if (concluded == before) nanosleep(&(struct timespec){0, 500000}, NULL);
+    }
+    for (uint32_t i = 0; i < most; i++)
+        if (at_work[i].child) put_to_death(&at_work[i]);
+    munmap(pages, (size_t)most * PAGE);
     return status;
 }
