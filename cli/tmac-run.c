@@ -58,9 +58,10 @@ static const tmac_program program = {
     .purpose = "Prints a prompt and its continuation by a model.",
     .operands = "MODEL",
     .operands_max = 1,
-    .details = "MODEL is a Hugging Face folder or a TM2, GGUF, llama2.c or bitllama2.c file. "
-               "'--isa list' prints the instruction\n"
-               "sets that were verified on this host and exits. See tmac-run(1).",
+    .details =
+        "MODEL is a Hugging Face folder or a TM2, GGUF, llama2.c or bitllama2.c file. "
+        "'--isa list' prints the instruction sets that were verified on this host and exits. See "
+        "tmac-run(1).",
     .options = options,
 };
 
