@@ -126,9 +126,11 @@ static tmac_status seal_all(sealer *s)
         "SELECT u.name, r.name FROM measurement m JOIN record r ON r.id = m.record"
         " JOIN run u ON u.id = m.run WHERE m.origin = 2 AND r.name NOT IN sealed ORDER BY 1, 2",
         &q));
-    int code;
+    int code = SQLITE_DONE;
     while (status.code == TMAC_OK && (code = sqlite3_step(q)) == SQLITE_ROW)
         status = seal_trial(s, tmac_store_text(q, 0), tmac_store_text(q, 1));
+    if (status.code == TMAC_OK && code != SQLITE_DONE)
+        status = tmac_store_fail(s->db, code, "sealing");
     sqlite3_finalize(q);
     return status.code == TMAC_OK ? finish_seal(s) : status;
 }

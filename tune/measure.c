@@ -146,7 +146,7 @@ static tmac_status share_anew(const tmac_contender *contenders, uint32_t count,
                               uint32_t *layout_count, const tmac_rounds *rounds)
 {
     const tmac_layout *layouts[TMAC_WORK_LAYOUTS];
-    const tmac_kernel **left = malloc(count * sizeof *left);
+    const tmac_kernel **left = calloc(count + 1, sizeof *left);
     if (!left) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %u contenders", count);
     size_t kept = 0;
     for (uint32_t i = 0; i < count; i++)
