@@ -186,7 +186,7 @@ tmac_status tmac_chat_template_encode(const tmac_chat_template *template,
     bool bos = false;
     const conversation given = {messages, count, open};
     *tokens = NULL;
-    tmac_status status = tmac_ok();
+    tmac_status status;
     if (template->form) {
         bos = tmac_chat_form_bos(template->form);
         status = tmac_chat_render(template->form, messages, count, open, &parts, &part_count);

@@ -40,13 +40,13 @@ static double y_of(const axes *a, double rate)
 
 static void draw_axes(tmac_output *file, const axes *a)
 {
-    for (double at = a->x_low; at <= a->x_high; at++)
+    for (int at = (int)a->x_low; at <= (int)a->x_high; at++)
         put(file,
             "<line class='grid' x1='%.1f' x2='%.1f' y1='%d' y2='%d'/><text class='tick' x='%.1f' "
             "y='%d' text-anchor='middle'>%g</text>",
             x_of(a, exp2(at)), x_of(a, exp2(at)), TOP, HEIGHT - BOTTOM, x_of(a, exp2(at)),
             HEIGHT - BOTTOM + 18, exp2(at));
-    for (double at = a->y_low; at <= a->y_high; at++)
+    for (int at = (int)a->y_low; at <= (int)a->y_high; at++)
         put(file,
             "<line class='grid' x1='%d' x2='%d' y1='%.1f' y2='%.1f'/><text class='tick' x='%d' "
             "y='%.1f' text-anchor='end'>%g</text>",

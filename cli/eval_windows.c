@@ -152,7 +152,7 @@ tmac_status tmac_eval_windows(tmac_start *const *models, uint32_t model_count,
     }
     state.sequence = malloc(((size_t)chunk + 1) * sizeof *state.sequence);
     if (model_count > 1) state.divergences = malloc((count + 1) * sizeof *state.divergences);
-    tmac_status status = tmac_ok();
+    tmac_status status;
     if (!state.sequence || (model_count > 1 && !state.divergences))
         status = tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory judging %zu tokens", count);
     else

@@ -54,7 +54,7 @@ static void read_rows(const tmac_matrix *matrix, uint32_t first, uint32_t count,
         const uint8_t *row = (const uint8_t *)matrix->data +
                              (size_t)tmac_file_row(first + r, matrix->half_split_head) * stride + 2;
         for (uint32_t c = 0; c < matrix->columns; c++) {
-            uint32_t code = row[c / 4] >> 2 * (c % 4) & 3u;
+            uint32_t code = ((uint32_t)row[c / 4] >> 2 * (c % 4)) & 3u;
             *codes++ = code == 3 ? -1 : (int8_t)code;
         }
     }
@@ -67,7 +67,7 @@ static void read_scaled(const tmac_matrix *matrix, uint32_t first, uint32_t coun
         const uint8_t *row = (const uint8_t *)matrix->data + (size_t)(first + r) * stride;
         float scale = tmac_f16_to_f32(tmac_load_u16(row));
         for (uint32_t c = 0; c < matrix->columns; c++) {
-            uint32_t code = row[2 + c / 4] >> 2 * (c % 4) & 3u;
+            uint32_t code = ((uint32_t)row[2 + c / 4] >> 2 * (c % 4)) & 3u;
             *values++ = code == 0 ? 0.0f : code == 1 ? scale : -scale;
         }
     }

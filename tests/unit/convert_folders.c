@@ -56,7 +56,7 @@ static void to_base3(change how, const uint8_t *from, size_t rows, size_t column
     memset(to, 0, rows * columns);
     for (size_t r = 0; r < 4 * rows; r++)
         for (size_t c = 0; c < columns; c++) {
-            uint32_t code = from[r % rows * columns + c] >> r / rows * 2 & 3u;
+            uint32_t code = ((uint32_t)from[r % rows * columns + c] >> r / rows * 2) & 3u;
             size_t element = r * columns + c;
             if (how == BASE3_ROWS)
                 to[r % rows * columns + c] =
@@ -71,7 +71,7 @@ static void to_floats(const uint8_t *from, size_t rows, size_t columns, float *t
 {
     for (size_t r = 0; r < 4 * rows; r++)
         for (size_t c = 0; c < columns; c++) {
-            int code = (int)(from[r % rows * columns + c] >> r / rows * 2 & 3u) - 1;
+            int code = (int)(((uint32_t)from[r % rows * columns + c] >> r / rows * 2) & 3u) - 1;
             *to++ = (float)code * 0.05f + 0.001f * (float)((r + c) % 3 + 1);
         }
 }
