@@ -41,9 +41,9 @@ static tmac_status encode_stretch(encoder *work, char *text, size_t bytes)
 {
     char *normal = NULL;
     if (bytes == 0) return tmac_ok();
-    if (work->tokenizer->nfc) TMAC_TRY(tmac_normal_form(text, bytes, &normal, &bytes));
-    if (!normal) return encode_words(work, text, bytes);
-    tmac_status status = encode_words(work, normal + 1, bytes);
+    tmac_status status = tmac_ok();
+    if (work->tokenizer->nfc) status = tmac_normal_form(text, bytes, &normal, &bytes);
+    if (status.code == TMAC_OK) status = encode_words(work, normal ? normal + 1 : text, bytes);
     free(normal);
     return status;
 }
@@ -71,6 +71,7 @@ static tmac_status encode_all(encoder *work, const tmac_text_part *parts, size_t
             begin = at;
         }
     }
+    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the encoder's memory is its owner's, who frees it
     return encode_stretch(work, text + begin, bytes - begin);
 }
 

@@ -261,12 +261,12 @@ tmac_status tmac_add_specialised(const tmac_compiler *compiler, const char *path
                                  const tmac_specialisation *wanted, size_t count, uint32_t *added)
 {
     char built[192];
-    uint8_t *object;
+    uint8_t *object = NULL;
     size_t bytes;
     tmac_db *db;
     *added = 0;
-    TMAC_TRY(tmac_compile_kernels(compiler, wanted, count, built, &object, &bytes));
-    tmac_status status = tmac_kernels_open(object, bytes, added);
+    tmac_status status = tmac_compile_kernels(compiler, wanted, count, built, &object, &bytes);
+    if (status.code == TMAC_OK) status = tmac_kernels_open(object, bytes, added);
     if (status.code == TMAC_OK && *added > 0) {
         status = tmac_db_open(path, TMAC_DB_WRITE, &db);
         if (status.code == TMAC_OK) {

@@ -80,7 +80,7 @@ if [ -f "$TMAC_DATA/bitllama-3M-msb.bin" ]; then
         --tokenizer "$TMAC_DATA/tokenizer-32000.bin"
     refuse "a vocabulary is no model" 1 "not a model" "$bin/tmac-convert" "$TMAC_DATA/llama-spm-vocab.gguf" "$out"
     refuse "no vocabulary" 1 "no vocabulary we know" "$bin/tmac-convert" "$TMAC_DATA/stories260K.bin" "$out" \
-        --tokenizer "$TMAC_DATA/llama3-tokenizer.model"
+        --tokenizer "$TMAC_DATA/tinyshakespeare.txt"
 else
     skip "real models convert" "no data folder at $TMAC_DATA"
 fi
