@@ -56,6 +56,7 @@ static tmac_status add_message(chat *talk, tmac_chat_role role, const char *text
     if (bytes) memcpy(copy, text, bytes);
     copy[bytes] = '\0';
     talk->messages[talk->message_count++] = (tmac_chat_message){role, copy, bytes};
+    // cppcheck-suppress memleak; the conversation owns it
     return tmac_ok();
 }
 
@@ -130,7 +131,8 @@ static void show(answer *to, const char *bytes, size_t count)
     while (count) {
         char out[256 + 4];
         const size_t part = count < 256 ? count : 256;
-        fwrite(out, 1, tmac_utf8_feed(&to->utf8, bytes, part, out), stdout);
+        const size_t whole = tmac_utf8_feed(&to->utf8, bytes, part, out);
+        fwrite(out, 1, whole, stdout);
         bytes += part;
         count -= part;
     }
@@ -208,7 +210,8 @@ static tmac_status speak(chat *talk, answer *to, uint32_t *generated)
     if (talk->stop && !to->ended) tmac_stop_strings_flush(talk->stop, &rest, &rest_bytes);
     show(to, rest, rest_bytes);
     char unfinished[4];
-    fwrite(unfinished, 1, tmac_utf8_flush(&to->utf8, unfinished), stdout);
+    const size_t left = tmac_utf8_flush(&to->utf8, unfinished);
+    fwrite(unfinished, 1, left, stdout);
     fputs(interrupted ? " [stopped]\n" : "\n", stdout);
     return status;
 }

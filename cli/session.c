@@ -64,7 +64,7 @@ static tmac_status make_plan(const tmac_start_options *options, const tmac_progr
     const bool homeless = status.code != TMAC_OK; // no $HOME: nothing can have been measured
     status =
         homeless ? tmac_ok() : tmac_db_open_layers(options->database, getenv("TMAC_FLEET"), &db);
-    tmac_db_loaded loaded;
+    tmac_db_loaded loaded = {0};
     if (status.code == TMAC_OK) status = tmac_db_load_kernels(db, sets, count, &loaded);
     if (status.code == TMAC_OK && loaded.unusable)
         fprintf(stderr, "%s: warning: %u objects of compiled kernels are not used: %s\n",
