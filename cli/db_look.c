@@ -180,7 +180,7 @@ tmac_status db_sql(const db_context *c)
 {
     sqlite3 *sqlite;
     TMAC_TRY(open_reader(c, &sqlite));
-    tmac_status status = tmac_ok();
+    tmac_status status;
     if (c->count == 1) {
         status = run_query(c, sqlite, c->operands[0]);
     } else {
