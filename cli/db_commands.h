@@ -19,6 +19,11 @@ typedef struct db_context {
 
 void db_describe_set(const tmac_input_set *set, char text[80]);
 
+// The labels of the layers whose bits are set, joined by '+'.
+enum { DB_LAYERS_TEXT = 160 };
+void db_describe_layers(const tmac_db_inventory *inventory, uint32_t layers,
+                        char text[DB_LAYERS_TEXT]);
+
 // A table that prints as text, JSON (an array of objects) or CSV, as the options say. Cells are copied.
 typedef struct db_table {
     const char *const *columns; // a '#' in front: a number

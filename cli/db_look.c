@@ -10,11 +10,11 @@
 
 // ------------------------------------------------------------------------------------------------------------ explain
 
-static tmac_status explain_set(const db_context *c, const tmac_input_set *set, uint32_t threads,
-                               db_table *table)
+static tmac_status explain_set(const db_context *c, const tmac_db_inventory *v,
+                               const tmac_input_set *set, uint32_t threads, db_table *table)
 {
     tmac_plan plan;
-    char name[80], n[24], us[32], error[32], samples[16];
+    char name[80], n[24], us[32], error[32], samples[16], held[DB_LAYERS_TEXT];
     TMAC_TRY(tmac_db_plan(c->db, &c->host, set, 1, threads, c->host.isa, &plan));
     const tmac_plan_entry *entry = &plan.entries[0];
     db_describe_set(set, name);
@@ -48,15 +48,16 @@ static tmac_status explain_set(const db_context *c, const tmac_input_set *set, u
                 snprintf(us, sizeof us, "%.3f", f->ns / 1e3);
                 snprintf(error, sizeof error, "%.3f", f->error / 1e3);
             }
+            db_describe_layers(v, f->layers, held);
             snprintf(samples, sizeof samples, "%" PRIu32, f->samples);
             db_table_row(table, name, n, tmac_bucket_name(bucket), f->kernel->name,
                          f->kernel->layout->name, us, error, samples, tmac_rigor_name(f->rigor),
-                         wins ? tmac_rung_name(entry->rung) : "", why);
+                         wins ? tmac_rung_name(entry->rung) : "", why, held);
         }
         if (!seen)
             db_table_row(table, name, n, tmac_bucket_name(bucket), entry->kernel[bucket],
                          entry->layout, "", "", "", "", tmac_rung_name(entry->rung),
-                         "runs: not measured on this host");
+                         "runs: not measured on this host", "");
         free(figures);
     }
     return tmac_ok();
@@ -66,7 +67,7 @@ tmac_status db_explain(const db_context *c)
 {
     static const char *const columns[] = {"set",    "#threads", "tokens",    "kernel",
                                           "layout", "#us",      "#error_us", "#samples",
-                                          "rigor",  "rung",     "why"};
+                                          "rigor",  "rung",     "why",       "layer"};
     static tmac_work work;
     tmac_db_inventory v;
     db_table table;
@@ -95,7 +96,7 @@ tmac_status db_explain(const db_context *c)
             wanted |= tmac_input_set_equal(&row->set, &work.sets[s]);
         if (!wanted && (file || !strstr(name, what))) continue;
         matches++;
-        status = explain_set(c, &row->set, row->threads, &table);
+        status = explain_set(c, &v, &row->set, row->threads, &table);
     }
     tmac_db_inventory_free(&v);
     if (status.code == TMAC_OK && matches == 0) {
@@ -143,15 +144,12 @@ static tmac_status open_reader(const db_context *c, sqlite3 **sqlite)
     return tmac_ok();
 }
 
-static tmac_status run_query(const db_context *c, sqlite3 *sqlite, const char *sql,
-                             const char *first, const char *second)
+static tmac_status run_query(const db_context *c, sqlite3 *sqlite, const char *sql)
 {
     sqlite3_stmt *q;
     if (sqlite3_prepare_v2(sqlite, sql, -1, &q, NULL) != SQLITE_OK)
         return tmac_fail(TMAC_USAGE, "%s", sqlite3_errmsg(sqlite));
     if (!q) return tmac_ok();
-    if (first) sqlite3_bind_text(q, 1, first, -1, SQLITE_STATIC);
-    if (second) sqlite3_bind_text(q, 2, second, -1, SQLITE_STATIC);
     enum { WIDTH = 16 };
     const int columns = sqlite3_column_count(q);
     const char *names[WIDTH];
@@ -184,12 +182,12 @@ tmac_status db_sql(const db_context *c)
     TMAC_TRY(open_reader(c, &sqlite));
     tmac_status status;
     if (c->count == 1) {
-        status = run_query(c, sqlite, c->operands[0], NULL, NULL);
+        status = run_query(c, sqlite, c->operands[0]);
     } else {
         char *line = NULL;
         size_t room = 0;
         while (getline(&line, &room, stdin) >= 0) {
-            status = run_query(c, sqlite, line, NULL, NULL);
+            status = run_query(c, sqlite, line);
             if (status.code != TMAC_OK) fprintf(stderr, "tmac-db: %s\n", status.message);
         }
         free(line);
@@ -199,33 +197,69 @@ tmac_status db_sql(const db_context *c)
     return status;
 }
 
+// The host that the operand's digits begin; TMAC_NOT_FOUND when there is none, or more than one.
+static tmac_status find_host(const tmac_db_inventory *v, const char *digits, tmac_db_name *name)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < v->host_count; i++) {
+        if (strncmp(v->hosts[i].name.hex, digits, strlen(digits)) != 0) continue;
+        *name = v->hosts[i].name;
+        found++;
+    }
+    return found == 1 ? tmac_ok()
+                      : tmac_fail(TMAC_NOT_FOUND,
+                                  "%s: names %s host of the database; tmac-db status lists them",
+                                  digits, found ? "more than one" : "no");
+}
+
+// Problems that both have winners of. Both lists ascend: they are walked together.
+static void compare_winners(const tmac_db_inventory *v, tmac_db_winner *const list[2],
+                            const size_t count[2], db_table *table)
+{
+    for (size_t i = 0, j = 0; i < count[0] && j < count[1];) {
+        const tmac_db_winner *a = &list[0][i], *b = &list[1][j];
+        const int order = tmac_db_winner_order(a, b);
+        i += order <= 0;
+        j += order >= 0;
+        if (order != 0) continue;
+        char n[2][16], ns[2][24], ratio[24] = "", held[2][DB_LAYERS_TEXT];
+        snprintf(n[0], sizeof n[0], "%" PRIu32, a->bucket);
+        snprintf(n[1], sizeof n[1], "%" PRIu32, a->threads);
+        snprintf(ns[0], sizeof ns[0], "%" PRIu64, a->ns);
+        snprintf(ns[1], sizeof ns[1], "%" PRIu64, b->ns);
+        if (a->ns > 0) snprintf(ratio, sizeof ratio, "%.3f", (double)b->ns / (double)a->ns);
+        db_describe_layers(v, a->layers, held[0]);
+        db_describe_layers(v, b->layers, held[1]);
+        db_table_row(table, a->set, n[0], n[1], a->kernel, ns[0], b->kernel, ns[1], ratio, held[0],
+                     held[1]);
+    }
+}
+
 tmac_status db_compare(const db_context *c)
 {
-    sqlite3 *sqlite;
+    static const char *const columns[] = {"input_set", "#bucket",  "#threads", "kernel_a",
+                                          "#ns_a",     "kernel_b", "#ns_b",    "#b_to_a",
+                                          "layer_a",   "layer_b"};
     tmac_db_inventory v;
-    char names[2][TMAC_HASH_HEX] = {"", ""};
+    tmac_db_winner *list[2] = {NULL, NULL};
+    size_t count[2] = {0, 0};
     TMAC_TRY(tmac_db_status(c->db, &c->host, &v));
-    for (int side = 0; side < 2; side++)
-        for (size_t i = 0; i < v.host_count; i++)
-            if (strncmp(v.hosts[i].name.hex, c->operands[side], strlen(c->operands[side])) == 0)
-                snprintf(names[side], sizeof names[side], "%s",
-                         names[side][0] ? "?" : v.hosts[i].name.hex);
+    tmac_status status = tmac_ok();
+    for (int side = 0; side < 2 && status.code == TMAC_OK; side++) {
+        tmac_db_name name = {""};
+        status = find_host(&v, c->operands[side], &name);
+        if (status.code == TMAC_OK)
+            status = tmac_db_winners(c->db, &name, &list[side], &count[side]);
+    }
+    if (status.code == TMAC_OK) {
+        db_table table;
+        db_table_begin(&table, columns, sizeof columns / sizeof columns[0]);
+        compare_winners(&v, list, count, &table);
+        status = db_table_end(&table, c);
+    }
+    free(list[0]);
+    free(list[1]);
     tmac_db_inventory_free(&v);
-    for (int side = 0; side < 2; side++)
-        if (strlen(names[side]) < 2)
-            return tmac_fail(
-                TMAC_NOT_FOUND, "%s: %s host of the database; tmac-db status lists them",
-                c->operands[side], names[side][0] ? "names more than one" : "names no");
-    TMAC_TRY(open_reader(c, &sqlite));
-    tmac_status status =
-        run_query(c, sqlite,
-                  "SELECT a.input_set AS input_set, a.bucket AS bucket, a.threads AS threads,"
-                  " a.kernel AS kernel_a, a.ns AS ns_a, b.kernel AS kernel_b, b.ns AS ns_b,"
-                  " round(1.0 * b.ns / a.ns, 3) AS b_to_a FROM winner a JOIN winner b"
-                  " ON a.input_set = b.input_set AND a.bucket = b.bucket AND a.threads = b.threads"
-                  " WHERE a.host = ? AND b.host = ? ORDER BY 1, 3, 2",
-                  names[0], names[1]);
-    sqlite3_close(sqlite);
     return status;
 }
 

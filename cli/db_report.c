@@ -44,6 +44,7 @@ static const char style[] =
 typedef struct page {
     tmac_output file;
     const db_context *context;
+    const tmac_db_inventory *inventory;
     // Of the chart being collected: one for each number of threads.
     db_point *points;
     size_t point_count;
@@ -114,11 +115,14 @@ static void bar(page *p, double share, double error, bool wins)
 static void candidates(page *p, const tmac_plan_entry *entry, uint32_t bucket,
                        const tmac_db_figure *figures, size_t count)
 {
+    const bool several = p->inventory->layer_count > 1;
     put(p,
         "<h3>N = %s <span class='soft'>rung %s, %zu candidates</span></h3><div class='scroll'>"
         "<table><tr><th>kernel</th><th>layout</th><th class='n'>&micro;s</th>"
-        "<th class='n'>noise</th><th>shorter is faster; the line is two standard errors</th></tr>",
-        tmac_bucket_name(bucket), tmac_rung_name(entry->rung), count);
+        "<th class='n'>noise</th>%s<th>shorter is faster; the line is two standard "
+        "errors</th></tr>",
+        tmac_bucket_name(bucket), tmac_rung_name(entry->rung), count,
+        several ? "<th>from</th>" : "");
     double slowest = 0;
     for (size_t i = 0; i < count; i++)
         if (figures[i].outcome == TMAC_OUTCOME_OK && figures[i].ns > slowest)
@@ -131,10 +135,16 @@ static void candidates(page *p, const tmac_plan_entry *entry, uint32_t bucket,
         if (f->outcome == TMAC_OUTCOME_OK) {
             put(p, "<td class='n'>%.2f</td><td class='n'>%.2f %%</td>", f->ns / 1e3,
                 100 * f->error / f->ns);
-            bar(p, f->ns / slowest, 2 * f->error / slowest, wins);
         } else {
-            put(p, "<td class='n bad'>%s</td><td></td><td></td>", tmac_outcome_name(f->outcome));
+            put(p, "<td class='n bad'>%s</td><td></td>", tmac_outcome_name(f->outcome));
         }
+        char held[DB_LAYERS_TEXT];
+        db_describe_layers(p->inventory, f->layers, held);
+        if (several) put(p, "<td>%s</td>", held);
+        if (f->outcome == TMAC_OUTCOME_OK)
+            bar(p, f->ns / slowest, 2 * f->error / slowest, wins);
+        else
+            put(p, "<td></td>");
         put(p, "</tr>");
     }
     put(p, "</table></div>");
@@ -285,6 +295,27 @@ static tmac_status charts(page *p, const tmac_db_inventory *v, const tmac_db_nam
     }
 }
 
+// What is looked up together, and how much of it each file holds.
+static void layers(page *p, const tmac_db_inventory *v)
+{
+    put(p,
+        "</p><h2>Databases looked up together</h2><div class='scroll'><table><tr><th>layer</th>"
+        "<th>file</th><th class='n'>records</th><th class='n'>hosts</th><th>integrity</th></tr>");
+    for (size_t i = 0; i < v->layer_count; i++) {
+        const tmac_db_layer_row *layer = &v->layers[i];
+        size_t hosts = 0;
+        for (size_t h = 0; h < v->host_count; h++)
+            hosts += v->hosts[h].layers >> i & 1;
+        put(p, "<tr><td>%s</td><td>", layer->label);
+        put_text(p, layer->path);
+        put(p, "</td><td class='n'>%" PRIu64 "</td><td class='n'>%zu</td><td>", layer->records,
+            hosts);
+        put_text(p, layer->exists ? layer->integrity : "nothing in it");
+        put(p, "</td></tr>");
+    }
+    put(p, "</table></div><p class='soft'>A record that several hold counts once.");
+}
+
 static tmac_status write_page(page *p, const tmac_db_inventory *v)
 {
     const db_context *c = p->context;
@@ -306,6 +337,7 @@ static tmac_status write_page(page *p, const tmac_db_inventory *v)
     put(p, "<br>%zu hosts, %" PRIu64 " trials, %" PRIu64 " failures, integrity ", v->host_count,
         trials, failures);
     put_text(p, v->integrity);
+    if (v->layer_count > 1) layers(p, v);
     put(p,
         "</p><h2>Roofline</h2><p class='soft'>Each point is a kernel at a problem: more tokens at "
         "once are further right.</p>");
@@ -341,6 +373,7 @@ tmac_status db_report(const db_context *c)
     page p = {.context = c};
     tmac_db_inventory v;
     TMAC_TRY(tmac_db_status(c->db, &c->host, &v));
+    p.inventory = &v;
     tmac_status status =
         v.exists ? tmac_output_open(c->operands[0], &p.file)
                  : tmac_fail(TMAC_NOT_FOUND, "%s: no database yet; tmac-tune creates it",

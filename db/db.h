@@ -130,8 +130,9 @@ typedef struct tmac_db_figure {
     tmac_outcome outcome;
     tmac_rigor rigor;
     uint32_t samples;
-    double ns;    // median, one pass
-    double error; // standard error of that median
+    double ns;       // median, one pass
+    double error;    // standard error of that median
+    uint32_t layers; // that hold it: bit i is layer i of the inventory
 } tmac_db_figure;
 
 // What this very host measured for a problem: the best-founded trial of each kernel (highest rigor, then newest),
@@ -182,22 +183,35 @@ typedef struct tmac_db_host_row {
     tmac_db_name name;
     char cpu_name[64], isa[80], hypervisor[16];
     uint64_t trials, failures;
-    bool exact; // this host
+    uint32_t layers; // that hold its record
+    bool exact;      // this host
 } tmac_db_host_row;
 
 typedef struct tmac_db_problem_row {
     tmac_input_set set;
     uint32_t threads;
     uint64_t trials;
+    uint32_t layers; // with trials of it
 } tmac_db_problem_row;
 
-typedef struct tmac_db_inventory {
+// One of the databases that are looked up together.
+typedef struct tmac_db_layer_row {
+    char label[16];   // "own", "system", "fleet1", ...
+    const char *path; // the handle's
     bool exists;
-    uint64_t file_bytes;
+    uint64_t file_bytes, records;
     int schema;
-    char journal[16]; // "wal", "delete"
+    char journal[16]; // "wal", "delete"; "memory" for an export
     char integrity
         [256]; // "ok", or what PRAGMA integrity_check and the check of all names found first
+} tmac_db_layer_row;
+
+// Of all layers together: a record that several of them hold counts once.
+typedef struct tmac_db_inventory {
+    tmac_db_layer_row *layers; // the database itself, then the order of lookup
+    size_t layer_count;        // at least 1
+    bool exists;               // any of them
+    char integrity[256];       // "ok", or what is wrong with the first that is damaged
     tmac_db_kind *kinds;
     size_t kind_count;
     tmac_db_host_row *hosts;
@@ -205,6 +219,20 @@ typedef struct tmac_db_inventory {
     tmac_db_problem_row *problems; // input sets with trials on any host, buckets joined
     size_t problem_count;
 } tmac_db_inventory;
+
+// The fastest usable kernel that one host measured for a problem, in whatever layer; not necessarily one of this program.
+typedef struct tmac_db_winner {
+    char set[160]; // the key of the input set
+    char kernel[64];
+    uint32_t threads, bucket;
+    uint64_t ns; // of a pass, rounded down
+    uint32_t layers;
+} tmac_db_winner;
+// Ascending by set, threads, bucket. *winners is malloc'ed, the caller frees it.
+tmac_status tmac_db_winners(const tmac_db *db, const tmac_db_name *host, tmac_db_winner **winners,
+                            size_t *count);
+// That order: negative when x comes first, 0 for the same problem.
+int tmac_db_winner_order(const tmac_db_winner *x, const tmac_db_winner *y);
 
 tmac_status tmac_db_status(const tmac_db *db, const tmac_host *host, tmac_db_inventory *inventory);
 void tmac_db_inventory_free(tmac_db_inventory *inventory); // harmless on a zeroed struct

@@ -29,6 +29,7 @@ tmac_status tmac_db_add_layer(tmac_db *db, const char *path, bool optional)
     } else {
         TMAC_TRY(tmac_db_open(path, TMAC_DB_READ, &layer));
     }
+    snprintf(layer->source, sizeof layer->source, "%s", path);
     db->layers[db->layer_count++] = layer;
     return tmac_ok();
 }
@@ -39,6 +40,7 @@ tmac_status tmac_db_open_layers(const char *path, const char *fleet, tmac_db **d
     TMAC_TRY(tmac_db_open(path, TMAC_DB_READ, db));
     tmac_status status =
         tmac_db_add_layer(*db, system && *system ? system : "/usr/share/tmac/tune.db", true);
+    if (status.code == TMAC_OK && (*db)->layer_count == 1) (*db)->layers[0]->system = true;
     char *list = fleet ? strdup(fleet) : NULL, *rest = list;
     if (fleet && !list) status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a list of files");
     for (char *file; status.code == TMAC_OK && (file = strsep(&rest, ":"));)

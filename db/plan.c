@@ -143,6 +143,7 @@ static bool better_founded(const figure *a, const figure *b)
 
 // Of a kernel in a bucket the best-founded success and the best-founded failure are kept: `places` says where in the
 // list they are, one more than their index, 0 for none.
+// The same measurement met in another layer is one.
 static bool keep(figures *list, const figure *item, uint32_t *place)
 {
     if (*place == 0) {
@@ -150,6 +151,8 @@ static bool keep(figures *list, const figure *item, uint32_t *place)
         *place = (uint32_t)list->count;
     } else if (better_founded(item, &list->items[*place - 1])) {
         list->items[*place - 1] = *item;
+    } else if (!better_founded(&list->items[*place - 1], item)) {
+        list->items[*place - 1].f.layers |= item->f.layers;
     }
     return true;
 }
@@ -173,7 +176,7 @@ static bool read_figure(sqlite3_stmt *q, const tmac_kernel *kernel, figure *item
     return true;
 }
 
-static tmac_status load_layer(const tmac_db *db, const char *host, const char *key,
+static tmac_status load_layer(const tmac_db *db, uint32_t layer, const char *host, const char *key,
                               uint32_t threads, figures *list, uint32_t *places, size_t kernels)
 {
     sqlite3_stmt *q;
@@ -198,6 +201,7 @@ static tmac_status load_layer(const tmac_db *db, const char *host, const char *k
         if (number >= kernels || number >= db->caches->code_count ||
             !read_figure(q, db->caches->codes[number].kernel, &item) || item.bucket >= TMAC_BUCKETS)
             continue;
+        item.f.layers = 1u << layer;
         uint32_t *place = &places[(number * TMAC_BUCKETS + item.bucket) * 2 +
                                   (item.f.outcome == TMAC_OUTCOME_OK ? 0 : 1)];
         if (keep(list, &item, place)) continue;
@@ -221,9 +225,9 @@ static tmac_status load_figures(const tmac_db *db, const char *host, const tmac_
     if (!places) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for the figures of a problem");
     list->count = 0;
     tmac_set_key(set, key);
-    tmac_status status = load_layer(db, host, key, threads, list, places, kernels);
+    tmac_status status = load_layer(db, 0, host, key, threads, list, places, kernels);
     for (uint32_t i = 0; i < db->layer_count && status.code == TMAC_OK; i++)
-        status = load_layer(db->layers[i], host, key, threads, list, places, kernels);
+        status = load_layer(db->layers[i], i + 1, host, key, threads, list, places, kernels);
     free(places);
     return status;
 }

@@ -28,6 +28,7 @@ typedef enum tmac_sql {
     TMAC_SQL_OBJECT,
     TMAC_SQL_JUDGEMENT,
     TMAC_SQL_JUDGEMENTS,
+    TMAC_SQL_PRESENT,
     TMAC_SQL_COUNT,
 } tmac_sql;
 
@@ -65,6 +66,9 @@ struct tmac_db {
     sqlite3 *sqlite; // NULL while the file does not exist
     tmac_db_mode mode;
     char path[TMAC_DB_PATH_BYTES];
+    char source
+        [TMAC_DB_PATH_BYTES]; // of a layer: the file it was read from; an export's is not its path
+    bool system;              // the layer that belongs to the machine
     tmac_caches *caches;
     struct tmac_db *layers[TMAC_DB_LAYERS]; // looked up together with this one; owned
     uint32_t layer_count;

@@ -109,13 +109,40 @@ looked=$("$bin/tmac-db" --db "$work/h1/tune.db" explain "x 64" --csv | grep -c '
 "$bin/tmac-db" --db "$work/empty/tune.db" merge "$work/3.export" >/dev/null 2>&1
 found=$("$bin/tmac-db" --db "$work/empty/tune.db" --fleet "$work/h1/tune.db:$work/2.export" sql 'select 1 as one' | tail -n 1)
 check "layers open beside the database" "$found $([ "$looked" -gt 0 ] && echo some)" "1 some"
+# What can be looked into is what can be looked up: an empty database over layers, and layers that say the same twice.
+layered() { "$bin/tmac-db" --db "$work/nobody/tune.db" --fleet "$fleet" "$@" 2>"$work/err"; }
+# Of a status: all records, the trials among them, those of the input sets, those of the hosts; then the layers named.
+facts() { awk '/^[a-z]/ { part = $1 } /^  / && part == "records" { records += $2; if ($1 == "trial") trials = $2 }
+    match($0, /[0-9]+ trials/) { sum[part] += substr($0, RSTART) }
+    match($0, /, in [a-z0-9+]+/) { held[substr($0, RSTART + 5, RLENGTH - 5)] = 1 }
+    END { printf "%d %d %d %d", records, trials, sum["input"], sum["hosts"]; for (h in held) printf " %s", h }'; }
+alone=$(db h1 status | facts)
+fleet=$work/h1/tune.db
+check "status counts what only a layer holds" "$(layered status | facts)" "$alone fleet1"
+fleet=$work/h1/tune.db:$work/1.export
+[ "${alone%% *}" -gt 5 ] && pass "there is something to count" || fail "there is something to count" "$alone"
+check "a record that two layers hold counts once" "$(layered status | facts)" "$alone fleet1+fleet2"
+layered status >"$work/out"
+check "and the layers are named" "$(grep -c '^own .*not there yet\|^fleet1 .*integrity ok$\|^fleet2 .*integrity ok$' "$work/out") $(grep -c ', in fleet1+fleet2' "$work/out" | sed 's/^[1-9][0-9]*$/some/')" "3 some"
+fleet=$work/h1/tune.db:$work/h2/tune.db
+check "explain sees a layer's sets, and says whose they are" "$(layered explain "x 64" -j 1 --csv | grep -c ',host,wins.*,fleet1$') $(layered explain "x 64" -j 2 --csv | grep -c ',host,wins.*,fleet2$')" \
+    "$(db h1 explain "x 64" -j 1 --csv | grep -c ',host,wins') $(db h2 explain "x 64" -j 2 --csv | grep -c ',host,wins')"
+layered report "$work/layers.html" && grep -q 'Databases looked up together' "$work/layers.html" && grep -q '<td>fleet2</td>' "$work/layers.html" &&
+    pass "a report marks whose figures they are" || fail "a report marks whose figures they are" "$(cat "$work/err")"
+me=$(layered status --json | sed -n 's/.*"name": "\([0-9a-f]*\)".*/\1/p' | head -n 1)
+layered compare "$me" "$me" --csv >"$work/out"
+check "compare sees the hosts of layers" "$(head -n 1 "$work/out") $(sed '1d; s/.*,//' "$work/out" | sort -u | tr '\n' ' ')" \
+    "input_set,bucket,threads,kernel_a,ns_a,kernel_b,ns_b,b_to_a,layer_a,layer_b fleet1 fleet2 "
+check "as often as they measured" "$(sed 1d "$work/out" | wc -l)" "$(for i in 1 2; do db h$i compare "$me" "$me" --csv | sed 1d; done | wc -l)"
+check "TMAC_SYSTEM_DB is a layer too" "$(TMAC_SYSTEM_DB=$work/h1/tune.db db nobody status | facts)" "$alone system"
+
 check "a layer that is not there is named" "$("$bin/tmac-db" --fleet "$work/nothing" status 2>&1 | grep -c nothing)" 1
 
 # Looking.
 db h1 explain "x 64" >"$work/out"
 grep -q 'wins' "$work/out" && pass "explain says why the winner won" || fail "explain says why the winner won" "$(cat "$work/out" "$work/err")"
 db h1 explain "x 64" --json | head -c 1 | grep -q '\[' && pass "explain speaks JSON" || fail "explain speaks JSON"
-check "explain speaks CSV" "$(db h1 explain "x 64" --csv | head -n 1)" "set,threads,tokens,kernel,layout,us,error_us,samples,rigor,rung,why"
+check "explain speaks CSV" "$(db h1 explain "x 64" --csv | head -n 1)" "set,threads,tokens,kernel,layout,us,error_us,samples,rigor,rung,why,layer"
 db h1 explain nonsense >/dev/null
 check "explain of what was not measured" "$?" 1
 db h1 doctor >"$work/out"

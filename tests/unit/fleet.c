@@ -412,3 +412,57 @@ Test(fleet, the_newest_judgement_of_this_very_plan_counts)
     cr_assert_str_eq(found.entries[0].kernel[0], trials.entries[0].kernel[0]);
     tmac_db_close(db);
 }
+
+// Two layers that overlap: a trial in both, one in each alone, by two hosts.
+Test(fleet, layers_are_listed_together_and_twins_count_once)
+{
+    tmac_db *db = open_db("a"), *other = open_db("b");
+    put_trial(db, 1, 0, 1000);
+    put_trial(db, 1, 1, 2000);
+    put_trial(other, 1, 1, 2000);
+    put_trial(other, 1, 1, 500);
+    put_trial(other, 2, 0, 4000);
+    tmac_db_close(other);
+    tmac_db_close(db);
+    char both[2 * PATH_BYTES];
+    snprintf(both, sizeof both, "%s:%s", at("a", "tune.db"), at("b", "tune.db"));
+    cr_assert_eq(setenv("TMAC_SYSTEM_DB", at("none", "tune.db"), 1), 0);
+    OK(tmac_db_open_layers(at("c", "tune.db"), both, &db));
+    const tmac_host host = the_host(1);
+    tmac_db_inventory v;
+    OK(tmac_db_status(db, &host, &v));
+    cr_assert_eq(v.layer_count, 3);
+    cr_assert(v.exists && !v.layers[0].exists && v.layers[1].exists && v.layers[2].exists);
+    cr_assert_str_eq(v.layers[0].label, "own");
+    cr_assert_str_eq(v.layers[2].label, "fleet2");
+    cr_assert_str_eq(v.layers[2].path, at("b", "tune.db"));
+    cr_assert_str_eq(v.integrity, "ok");
+    uint64_t trials = 0, hosts = 0;
+    for (size_t i = 0; i < v.kind_count; i++) {
+        if (strcmp(v.kinds[i].kind, "trial") == 0) trials = v.kinds[i].records;
+        if (strcmp(v.kinds[i].kind, "host") == 0) hosts = v.kinds[i].records;
+    }
+    cr_assert_eq(trials, 4);
+    cr_assert_eq(hosts, 2);
+    cr_assert_eq(v.host_count, 2);
+    cr_assert(v.hosts[0].exact && v.hosts[0].trials == 3 && v.hosts[0].layers == 6);
+    cr_assert(!v.hosts[1].exact && v.hosts[1].trials == 1 && v.hosts[1].layers == 4);
+    cr_assert_eq(v.problem_count, 1);
+    cr_assert(v.problems[0].trials == 4 && v.problems[0].layers == 6);
+
+    tmac_db_winner *winners;
+    size_t count;
+    OK(tmac_db_winners(db, &v.hosts[0].name, &winners, &count));
+    cr_assert_eq(count, 1);
+    cr_assert(winners[0].ns == 50 && winners[0].layers == 4);
+    cr_assert_str_eq(winners[0].kernel, scalar_kernel(1)->name);
+    free(winners);
+    tmac_db_figure *figures;
+    OK(tmac_db_figures(db, &host, &the_set, 0, 2, &figures, &count));
+    cr_assert_eq(count, 2);
+    for (size_t i = 0; i < count; i++)
+        cr_assert_eq(figures[i].layers, figures[i].kernel == scalar_kernel(0) ? 2 : 4);
+    free(figures);
+    tmac_db_inventory_free(&v);
+    tmac_db_close(db);
+}
