@@ -66,6 +66,22 @@ GGUF: a sub-norm under another name;good.gguf;blk.0.attn_sub_norm;blk.0.attn_sub
 GGUF: half a low-rank correction;ranks.gguf;blk.0.attn_k.lrc_u;blk.0.attn_k.lrc_x;blk.0.attn_k has one of lrc_u and lrc_v without the other
 END
 
+# Such a model runs with another file's vocabulary, so that its conversion is no failure; but a word is said.
+printf '{"pre_tokenizer":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}' >"$work/words.json"
+convert "$work/good.tm2" "$work/words.gguf" --to gguf --type f16 --tokenizer "$work/words.json"
+check "a vocabulary that we know needs no word" "$(cat "$work/err")" ""
+while IFS=';' read -r name from to reason; do
+    respell "$from" "$to" words.gguf
+    refuse "GGUF: $name, in tmac-run" 2 "tmac-run: IN/bad.gguf: $reason; give another with -z FILE" "$bin/tmac-run" "$work/bad.gguf" -n 1
+    refuse "GGUF: $name, in tmac-tokenize" 1 "tmac-tokenize: IN/bad.gguf: $reason" "$bin/tmac-tokenize" "$work/bad.gguf" --ids
+    "$bin/tmac-convert" "$work/bad.gguf" "$work/silent.tm2" 2>"$work/err"
+    check "GGUF: $name, in tmac-convert" "$? $(cat "$work/err")" \
+        "0 tmac-convert: warning: $work/bad.gguf: $reason; written without a vocabulary, which --tokenizer FILE gives"
+done <<END
+words cut in an unknown way;gpt-2;gpt-x;tokenizer.ggml.pre is 'gpt-x': we know llama-bpe, smaug-bpe, llama3, llama-v3, falcon3, qwen2, gpt-2, falcon; a tokenizer.json says how words are cut
+an unknown kind of vocabulary;gpt2;bert;tokenizer.ggml.model is 'bert': only llama (sentencepiece) and gpt2 (byte-level BPE) are supported
+END
+
 # ---------------------------------------------------------------------------------------------------- other containers
 container="the other TMAC container (version 2 with named tensors, written by quantize_bitnet.py), which is not supported: convert the original"
 perl -e 'print "TMAC", pack "L<9", 2, 64, 2, 4, 300, 2, 4, 0, 0' >"$work/other.tmac"
@@ -145,6 +161,8 @@ a pre_tokenizer that throws text away;"pre_tokenizer":{"type":"Sequence","pretok
 END
 printf '{"model":{"type":"Unigram","vocab":[["a",0]]}}' >"$work/tokenizer.json"
 refuse "a tokenizer that is not BPE" 1 "tmac-convert: IN/tokenizer.json: as a tokenizer.json, its model is 'Unigram': only BPE is supported" "$bin/tmac-convert" "$work/good.tm2" "$out" --tokenizer "$work/tokenizer.json"
+printf 'Once upon a time there was no vocabulary in this file.' >"$work/story.txt"
+refuse "a text as a tokenizer" 1 "tmac-convert: IN/story.txt: no vocabulary we know (tokenizer.json, tokenizer.model, llama2.c tokenizer.bin, GGUF, TM2): as a tokenizer.bin, piece 0 ends at byte 543236218 but the file has 54: truncated download?" "$bin/tmac-convert" "$work/good.tm2" "$out" --tokenizer "$work/story.txt"
 "$bin/tmac-synth" --shape dim=16,hidden=16,layers=1,heads=2,vocab=400 "$work/more.tm2"
 refuse "the tokenizer of a larger model" 1 "tmac-convert: IN/more.tm2: holds 400 pieces, but the model's vocabulary is 300: the wrong tokenizer" "$bin/tmac-convert" "$work/good.tm2" "$out" --tokenizer "$work/more.tm2"
 refuse "the tokenizer of a larger model, in tmac-run" 1 "tmac-run: IN/more.tm2: holds 400 pieces, but the model's vocabulary is 300: the wrong tokenizer" "$bin/tmac-run" "$work/good.tm2" -z "$work/more.tm2" -n 1
