@@ -137,6 +137,14 @@ attention to a window;s/("rope_theta".*)/$1 "use_sliding_window":true,/;config.j
 END
 cp "$work/kept/config.json" "$folder"
 
+# What the unknown architecture is told from: a BitNet under llama's name, or without one.
+for expression in 's/"bitnet",$/"llama",/ if /model_type/' '$_ = "" if /model_type/'; do
+    perl -pe "$expression" <"$work/kept/config.json" >"$folder/config.json"
+    convert "$folder" "$work/named.tm2"
+    check "the class says BitNet: $expression" "$("$bin/tmac-info" "$work/named.tm2" | sed -n 's/^architecture  *//p')" "bitnet, squared ReLU"
+done
+cp "$work/kept/config.json" "$folder"
+
 for name in ../kept/model.safetensors /etc/model.safetensors .model.safetensors model.bin; do
     printf '{"weight_map":{"%s":"%s"}}' $packed $name >"$folder/model.safetensors.index.json"
     refuse "an index that names $name" 1 "tmac-convert: IN/folder: the index names no proper file for tensor $packed: '$name' is no *.safetensors file of this folder" "$bin/tmac-convert" "$folder" "$out"
