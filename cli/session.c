@@ -86,6 +86,14 @@ static tmac_status make_plan(const tmac_start_options *options, const tmac_progr
 static tmac_status make_tokenizer(const char *model, const char *tokenizer, tmac_start *start)
 {
     const tmac_vocabulary *vocabulary = &start->source.vocabulary;
+    if (vocabulary->size == 0 && strncmp(start->source.format, "GGUF", 4) == 0) {
+        // It may hold one that we do not know: then its reader says why.
+        tmac_vocabulary unread;
+        tmac_status why = tmac_vocabulary_open(model, 0, &unread);
+        if (why.code == TMAC_UNSUPPORTED)
+            return tmac_fail(TMAC_USAGE, "%s; give another with -z FILE", why.message);
+        if (why.code == TMAC_OK) tmac_vocabulary_free(&unread);
+    }
     if (vocabulary->size == 0)
         return tmac_fail(TMAC_USAGE, "%s: the file has no vocabulary; give one with -z FILE",
                          model);

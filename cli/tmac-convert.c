@@ -68,6 +68,21 @@ static tmac_status round_weights(tmac_source *source, const target *to)
     return tmac_ok();
 }
 
+// A GGUF file whose vocabulary we do not know is converted without it, which should surprise nobody later.
+static void warn_of_vocabulary(const tmac_source *source, const char *from)
+{
+    tmac_vocabulary unread;
+    if (source->vocabulary.size != 0 || strncmp(source->format, "GGUF", 4) != 0) return;
+    tmac_status why = tmac_vocabulary_open(from, 0, &unread);
+    if (why.code == TMAC_OK)
+        tmac_vocabulary_free(&unread);
+    else
+        fprintf(stderr,
+                "tmac-convert: warning: %s; written without a vocabulary, which --tokenizer FILE "
+                "gives\n",
+                why.message);
+}
+
 static tmac_status convert(const char *from, const char *path, const tmac_open_options *options,
                            const target *to)
 {
@@ -80,6 +95,7 @@ static tmac_status convert(const char *from, const char *path, const tmac_open_o
         status = strcmp(to->format, "gguf") == 0   ? tmac_gguf_write(&source, path, to->type, note)
                  : strcmp(to->format, "tmac") == 0 ? tmac_tmac1_write(&source, path)
                                                    : tmac_tm2_write(&source, path, to->strict);
+    if (status.code == TMAC_OK) warn_of_vocabulary(&source, from);
     tmac_source_close(&source);
     if (status.code == TMAC_OK && *note) fprintf(stderr, "tmac-convert: %s\n", note);
     return status;

@@ -25,12 +25,14 @@ static tmac_status find_family(const json_t *root, const family **found)
     const char *type = json_string_value(json_object_get(root, "model_type"));
     const char *class =
         json_string_value(json_array_get(json_object_get(root, "architectures"), 0));
-    if (!type && class && strncasecmp(class, "bitnet", 6) == 0) type = "bitnet";
+    // Models trained as BitNet without a model_type, or under llama's, say so in the class.
+    if (class &&
+        ((!type && strncasecmp(class, "bitnet", 6) == 0) ||
+         (type && strcmp(type, "llama") == 0 && strncasecmp(class, "BitNetForCausalLM", 17) == 0)))
+        type = "bitnet";
     for (size_t i = 0; type && i < sizeof families / sizeof *families; i++) {
         *found = &families[i];
         if (strcmp(type, families[i].name) == 0) return tmac_ok();
-        // Models trained as BitNet under a model_type of llama say so in the class.
-        if (i == 0 && class && strncasecmp(class, "BitNetForCausalLM", 17) == 0) return tmac_ok();
     }
     return tmac_fail(TMAC_UNSUPPORTED,
                      "architecture %.60s is not supported; bitnet, llama (Falcon3 and Falcon-E "

@@ -193,8 +193,10 @@ static tmac_status open_indexed(tmac_safetensors *files, const char *folder, con
     {
         const char *name = json_string_value(file);
         if (!name || !is_plain_name(name))
-            status =
-                tmac_fail(TMAC_BAD_FILE, "the index names no proper file for tensor %s", tensor);
+            status = tmac_fail(TMAC_BAD_FILE,
+                               "the index names no proper file for tensor %.200s: '%.200s' is no "
+                               "*.safetensors file of this folder",
+                               tensor, name ? name : "");
         else
             names[count++] = name;
     }

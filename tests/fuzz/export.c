@@ -1,6 +1,7 @@
-// Target: export files of the tuning database. The last line's digest covers every byte, so the input's own last line is
-// replaced by the right one; without that nothing behind the check would ever be reached. Every item is then read as a
-// record, too.
+// Target: export files of the tuning database. The input is read twice: as it is, which tries the framing, and, because
+// the last line's digest covers every byte and hardly any input has the right one, as the contents of a right export: each
+// text between NUL bytes is one record of it, so that what lies behind the check is reached. Every item that a stream
+// gives is then read as a record, too.
 #include <stdlib.h>
 #include <string.h>
 
