@@ -4,7 +4,6 @@
 # that can be read in two ways, targets that would make another model, and names that we do not know or that lead outside.
 # Every file is a good one of our own with the fewest bytes changed.
 . tests/e2e/lib.sh.inc
-LC_ALL=C
 out=$work/out
 
 # name status message command...: that message is all that is said, and no output is left. IN stands for $work.
