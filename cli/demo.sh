@@ -48,10 +48,11 @@ if [ -n "${MODEL:-}" ]; then
 fi
 
 model=models/stories.tm2
+all=$threads threads=1 # so small a model gains nothing from more
 bold "1. A model of our own: BitNet, $(($(wc -c <$model) / 1000)) kB, trained by tmac-train on stories of models/grammar.lua"
 demonstrate -t 0.8 --seed 7 -n 250 -i "${PROMPT:-Once upon a time}"
 
-model=$dir/bitnet-2b-4t.tm2
+model=$dir/bitnet-2b-4t.tm2 threads=$all
 bold "2. The shape of BitNet b1.58 2B-4T in random weights (0.5 GB of weights, 0.7 GB of embedding): noise, at real speed"
 [ -f "$model" ] || "$bin/tmac-synth" --shape bitnet-2b-4t "$model"
 demonstrate -t 0 -n 48 -i "${PROMPT:-Once upon a time}"

@@ -352,10 +352,20 @@ tmac_status tmac_contenders_of(const tmac_tuning *t, uint32_t set_index, uint32_
         if (seeded) second = (int32_t)*count;
         contenders[(*count)++] = (uint16_t)i;
     }
-    // Where time is short the first ones are measured.
+    // Where time is short the first ones are measured: the incumbent, the seed, and what each layout would run with.
     *sentinel = first >= 0;
     if (first >= 0) to_place(contenders, (uint32_t)first, 0);
     if (second == 0) second = first; // it changed places with the sentinel
-    if (second >= 0 && second != first) to_place(contenders, (uint32_t)second, *sentinel);
+    const bool two = second >= 0 && second != first;
+    if (two) to_place(contenders, (uint32_t)second, *sentinel);
+    uint32_t placed = (uint32_t)*sentinel + two;
+    for (uint32_t l = 0; l < layout_count; l++) {
+        const char *name = tmac_plan_rule_kernel(layouts[l]->name, bucket, t->isa);
+        for (uint32_t i = placed; name && i < *count; i++)
+            if (strcmp(t->candidates[contenders[i]]->name, name) == 0) {
+                to_place(contenders, i, placed++);
+                break;
+            }
+    }
     return tmac_ok();
 }
