@@ -29,7 +29,7 @@ stat() { tail -n 1 "$dir/stats" | sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",}]*\)\"\{
 demonstrate() { # options of tmac-run...
     generate "$@"
     local before=$speed before_logits=$logits
-    printf 'before tuning: %.1f tokens/s (rung: %s, %s threads)\n\n' "$before" "$rung" "$threads"
+    printf 'before tuning: %.1f tokens/s (rung: %s, %s)\n\n' "$before" "$rung" "$threads thread$([ "$threads" = 1 ] || echo s)"
     "$bin/tmac-tune" --model "$model" --rigor quick -j "$threads"
     generate "$@"
     echo
