@@ -1,5 +1,4 @@
 #!/usr/bin/env bash
-# modes: sanitized
 # Drafted decoding gives the same text and the same logits as decoding without drafts, greedy and sampled.
 . tests/e2e/lib.sh.inc
 [ -f "$TMAC_DATA/golden.json" ] || { skip "drafting on real models" "no data folder at $TMAC_DATA"; exit 0; }

@@ -1,5 +1,4 @@
 #!/usr/bin/env bash
-# modes: sanitized
 # tmac-eval: perplexity in windows, two models side by side.
 . tests/e2e/lib.sh.inc
 [ -f "$TMAC_DATA/bitllama-3M-i2_s.gguf" ] || { skip "perplexity" "no data folder at $TMAC_DATA"; exit 0; }
