@@ -10,12 +10,18 @@
 #   make bench      kernels and tokens per second, next to what this host can do
 #   make lint       clang-format, clang-tidy, cppcheck, and both compilers with warnings as errors
 #   make test-aarch64  the same kernels and results on 64-bit Arm, cross-compiled and emulated
+#   make test-numa  threads and weights on two memory nodes, emulated
 #   make install    programs, libtmac, manual pages, completions: DESTDIR, PREFIX (default /usr/local); make uninstall
 #   make dist       a source archive
 #   make sanitize   the tests under ASan and UBSan, then under TSan
 #   make clean
 #
 # V=1 shows the commands. CC=clang BUILD=build/clang builds with another compiler beside the first.
+
+# As many jobs as there are processors, unless the command line says otherwise.
+ifeq ($(MAKELEVEL)$(filter clean,$(MAKECMDGOALS)),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
 
 BUILD   ?= build
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
@@ -36,6 +42,9 @@ DEBIAN   := build-essential pkg-config liblua5.4-dev libsqlite3-dev libcriterion
 # No contraction anywhere: multiply-add is fused where the source says so and nowhere else.
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS   ?= -O2 -g
+# Kernels with sanitizers are not for speed, and are compiled in half the time without -O3; warnings that depend on the
+# optimization are for the plain build to judge.
+KERNEL_CFLAGS := $(if $(SANITIZE),-Wno-error,-O3)
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -I. $(WARNINGS) -ffp-contract=off -fPIC -fno-semantic-interposition -pthread $(CROSS:%=--sysroot=$(SYSROOT)) $(CFLAGS) $(SANITIZE)
 LDFLAGS  ?=
 LIBRARIES = $(if $(CROSS),-lsqlite3 -lsodium -ljansson -lpcre2-8 -lutf8proc -ledit -llua5.4,$(shell pkg-config --libs $(PACKAGES))) -lm -ldl -pthread
@@ -150,8 +159,8 @@ endif
 COMPILER_ID := $(shell $(CC) --version | head -n 1)
 $(BUILD)/kernels/%.o: $(BUILD)/kernels/%.c $(FLAGS_FILE)
 	$(SAY) KERNEL $*
-	$(Q)$(CC) $(ALL_CFLAGS) -O3 $(KERNEL_FLAGS_$*) \
-	    -DTMAC_KERNEL_COMPILER='"$(COMPILER_ID) $(CFLAGS) -O3 $(KERNEL_FLAGS_$*)"' -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(KERNEL_CFLAGS) $(KERNEL_FLAGS_$*) \
+	    -DTMAC_KERNEL_COMPILER='"$(COMPILER_ID) $(strip $(CFLAGS) $(KERNEL_CFLAGS)) $(KERNEL_FLAGS_$*)"' -MMD -MP -c $< -o $@
 
 $(BUILD)/lib/libkernels.a: $(KERNELS:%=$(BUILD)/kernels/%.o)
 
@@ -202,6 +211,13 @@ $(BUILD)/tests/plant: $(BUILD)/obj/tests/plant.o $(ARCHIVES)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
 	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
 
+# Which memory node a model's weights are in, and which their readers.
+$(BUILD)/tests/places: $(BUILD)/obj/tests/places.o $(ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
 # What is too long for `make test`: a million trials of 100 hosts, eight writers for a minute.
 .PHONY: soak
 soak: all $(BUILD)/tests/fleet
@@ -212,11 +228,12 @@ soak: all $(BUILD)/tests/fleet
 FUZZ         := $(BUILD)/fuzz
 FUZZ_CC      ?= clang
 FUZZ_RUNS    ?= 100000
-FUZZ_TARGETS := tm2 gguf llama2c bitllama edge folder vocabulary sentencepiece tokenizer_json export
+FUZZ_TARGETS := tm2 gguf llama2c bitllama edge folder safetensors vocabulary sentencepiece tokenizer_json text export
 FUZZ_RUNTIME  = $(wildcard $(shell $(FUZZ_CC) -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-*.a \
                 $(shell $(FUZZ_CC) -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.fuzzer-*.a)
-FUZZ_WRAPPED := -Wl,--wrap=tmac_map_open,--wrap=tmac_map_close,--wrap=madvise
-FUZZ_OBJECTS := $(patsubst %,$(BUILD)/obj/tests/fuzz/%.o,input models folder vocabularies export)
+comma        := ,
+FUZZ_WRAPPED := $(patsubst %,-Wl$(comma)--wrap=%,tmac_map_open tmac_map_close madvise json_load_file access stat)
+FUZZ_OBJECTS := $(patsubst %,$(BUILD)/obj/tests/fuzz/%.o,input arena models folder vocabularies text export)
 FUZZ_ARCHIVES := $(patsubst %,$(BUILD)/lib/lib%.a,db convert runtime base)
 
 $(BUILD)/tests/replay: $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_OBJECTS) $(FUZZ_ARCHIVES)
@@ -235,8 +252,8 @@ fuzz-programs: $(FUZZ_TARGETS:%=$(BUILD)/fuzz-%)
 fuzz:
 	$(Q)if [ -z '$(FUZZ_RUNTIME)' ]; then \
 	    echo 'make fuzz: skipped: no libFuzzer here (on Debian: apt-get install clang libclang-rt-14-dev)'; exit 0; fi; \
-	$(MAKE) --no-print-directory BUILD=$(FUZZ) CC='$(FUZZ_CC)' CFLAGS='-O1 -g' \
-	    SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' \
+	$(MAKE) --no-print-directory BUILD=$(FUZZ) CC='$(FUZZ_CC)' CFLAGS='-O2 -g' \
+	    SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fsanitize-trap=undefined -fno-omit-frame-pointer' \
 	    fuzz-programs && \
 	FUZZ=$(FUZZ) FUZZ_RUNS=$(FUZZ_RUNS) bash tests/fuzz/run.sh $(FUZZ_TARGETS)
 
@@ -293,6 +310,11 @@ aarch64-programs: $(AARCH64)/sysroot/.complete $(GEN)
 $(AARCH64)/sysroot/.complete: tests/aarch64_sysroot.sh
 	$(SAY) SYSROOT $(@D)
 	$(Q)rm -rf $(@D) && bash $< $(@D) && touch $@
+
+# Two memory nodes under qemu-system-x86_64.
+.PHONY: test-numa
+test-numa: all $(BUILD)/tests/places
+	$(Q)BUILD=$(BUILD) bash tests/numa.sh
 
 # Every kernel on at least 10,000 problems, those for AMX with emulated tiles.
 test-kernels: $(BUILD)/tests/check-kernels $(BUILD)/tests/check-kernels-amx
@@ -354,6 +376,7 @@ $(BUILD)/lib/libtmac.so.$(VERSION): $(LIBRARY_OBJECTS) $(BUILD)/lib/libtmac.map
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=$(BUILD)/lib/libtmac.map \
 	    -Wl,--as-needed -Wl,-z,defs -o $@ $(LIBRARY_OBJECTS) $(shell pkg-config --libs $(LIBRARY_NEEDS)) -lm -ldl -pthread
 $(BUILD)/lib/tmac.h:
+	$(Q)mkdir -p $(@D)
 	$(Q)printf '// Everything of libtmac.\n#include "convert/convert.h"\n#include "runtime/chat.h"\n#include "runtime/tmac.h"\n' > $@
 $(BUILD)/completions/%: $(BUILD)/bin/% cli/completion.sh
 	$(Q)mkdir -p $(@D) && bash cli/completion.sh $< > $@

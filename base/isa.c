@@ -1,8 +1,8 @@
 // Instruction sets: names, what they contain, and which of them this host really executes.
 //
 // A set is verified in three steps, each of which has failed alone somewhere: CPUID names its features; XCR0 says that
-// the operating system saves its registers (on Arm the auxiliary vector says both); and a child process executes its instructions and gets the right answers
-// (hypervisors advertise what they trap or emulate wrongly). The child answers through a pipe and not by its exit
+// the operating system saves its registers (on Arm the auxiliary vector says both); and a child process executes its
+// instructions and gets the right answers (hypervisors advertise what they trap or emulate wrongly). The child answers through a pipe and not by its exit
 // status, so that a program which ignores SIGCHLD or reaps children by itself is served too. This process installs no
 // signal handlers.
 #include "base/isa.h"
@@ -119,7 +119,7 @@ tmac_isa tmac_isa_best(tmac_isa_set set)
 
 // ---------------------------------------------------------------------------------------------------- verification
 
-// The low half of XCR0; only to be asked when CPUID shows OSXSAVE, else the instruction faults.
+// The low half of XCR0.
 static uint32_t read_xcr0(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -142,21 +142,45 @@ static uint32_t hardware_capabilities(unsigned long kind)
 #endif
 }
 
-static bool advertised(const struct set *set)
+// The sets of `named` whose parts are all there.
+static tmac_isa_set closed(tmac_isa_set named)
 {
-    if ((hardware_capabilities(AT_HWCAP) & set->hwcap) != set->hwcap) return false;
-    if ((hardware_capabilities(AT_HWCAP2) & set->hwcap2) != set->hwcap2) return false;
-    const uint32_t leaf1 = tmac_cpuid(1, 0).ecx;
-    const tmac_cpuid_leaf leaf7 = tmac_cpuid(7, 0);
-    if ((leaf1 & set->leaf1_ecx) != set->leaf1_ecx) return false;
-    if ((leaf7.ebx & set->leaf7_ebx) != set->leaf7_ebx) return false;
-    if ((leaf7.ecx & set->leaf7_ecx) != set->leaf7_ecx) return false;
-    if ((leaf7.edx & set->leaf7_edx) != set->leaf7_edx) return false;
-    if (set->leaf71_eax) { // leaf 7 EAX: its last subleaf
-        if (leaf7.eax < 1) return false;
-        if ((tmac_cpuid(7, 1).eax & set->leaf71_eax) != set->leaf71_eax) return false;
+    tmac_isa_set found = BIT(SCALAR);
+    for (int i = 1; i < TMAC_ISA_COUNT; i++) // what a set contains comes before it
+        if (named >> i & 1u && (sets[i].contained & ~(1u << i) & ~found) == 0) found |= 1u << i;
+    return found;
+}
+
+tmac_isa_set tmac_isa_advertised(tmac_cpuid_reader read, uint32_t (*xcr0)(void))
+{
+    const uint32_t leaf1 = tmac_cpuid_from(read, 1, 0).ecx;
+    const tmac_cpuid_leaf leaf7 = tmac_cpuid_from(read, 7, 0); // EAX: its last subleaf
+    const uint32_t leaf71 = leaf7.eax >= 1 ? tmac_cpuid_from(read, 7, 1).eax : 0;
+    const uint32_t state = leaf1 & OSXSAVE ? xcr0() : 0;
+    tmac_isa_set named = 0;
+    for (int i = 1; i < TMAC_ISA_COUNT; i++) {
+        const struct set *set = &sets[i];
+        if (!set->hwcap && !set->hwcap2 && (leaf1 & set->leaf1_ecx) == set->leaf1_ecx &&
+            (leaf7.ebx & set->leaf7_ebx) == set->leaf7_ebx &&
+            (leaf7.ecx & set->leaf7_ecx) == set->leaf7_ecx &&
+            (leaf7.edx & set->leaf7_edx) == set->leaf7_edx &&
+            (leaf71 & set->leaf71_eax) == set->leaf71_eax && (state & set->xcr0) == set->xcr0)
+            named |= 1u << i;
     }
-    return set->xcr0 == 0 || (read_xcr0() & set->xcr0) == set->xcr0;
+    return closed(named);
+}
+
+// The sets that the auxiliary vector of an Arm processor names.
+static tmac_isa_set advertised_to_arm(void)
+{
+    const uint32_t first = hardware_capabilities(AT_HWCAP);
+    const uint32_t second = hardware_capabilities(AT_HWCAP2);
+    tmac_isa_set named = 0;
+    for (int i = 1; i < TMAC_ISA_COUNT; i++)
+        if ((sets[i].hwcap || sets[i].hwcap2) && (first & sets[i].hwcap) == sets[i].hwcap &&
+            (second & sets[i].hwcap2) == sets[i].hwcap2)
+            named |= 1u << i;
+    return closed(named);
 }
 
 // Linux gives the tile registers only to processes that asked; threads and children inherit the permission.
@@ -224,10 +248,12 @@ static pthread_once_t verified_once = PTHREAD_ONCE_INIT;
 
 static void verify(void)
 {
+    const tmac_isa_set advertised =
+        tmac_isa_advertised(tmac_cpuid_raw, read_xcr0) | advertised_to_arm();
     verified = BIT(SCALAR);
     for (int i = 1; i < TMAC_ISA_COUNT; i++) {
         const tmac_isa_set below = sets[i].contained & ~(1u << i);
-        if ((verified & below) == below && advertised(&sets[i]) && permitted(i) &&
+        if (tmac_isa_has(advertised, (tmac_isa)i) && (verified & below) == below && permitted(i) &&
             executes(&sets[i]))
             verified |= 1u << i;
     }

@@ -31,6 +31,7 @@ struct tmac_pool {
     _Alignas(64) atomic_uint arrived; // workers that wait at the barrier of this round
     _Alignas(64) atomic_uint rounds;  // barriers passed so far
     _Alignas(64) atomic_uint sleepers;
+    _Alignas(64) _Atomic uint64_t waited; // nanoseconds
     pthread_mutex_t mutex;
     pthread_cond_t moved; // started or rounds rose, or running reached zero
     bool stop;            // written before the last rise of `started`
@@ -75,6 +76,19 @@ static void wait_until(tmac_pool *pool, atomic_uint *counter, unsigned value, bo
 #undef DONE
 }
 
+// The same for somebody whose work is done while others' is not.
+static void wait_for_others(tmac_pool *pool, atomic_uint *counter, unsigned value, bool equal)
+{
+    const uint64_t began = tmac_now_ns();
+    wait_until(pool, counter, value, equal);
+    atomic_fetch_add_explicit(&pool->waited, tmac_now_ns() - began, memory_order_relaxed);
+}
+
+uint64_t tmac_pool_waited(const tmac_pool *pool)
+{
+    return atomic_load_explicit(&pool->waited, memory_order_relaxed);
+}
+
 static void wake_sleepers(tmac_pool *pool)
 {
     if (atomic_load(&pool->sleepers) == 0) return;
@@ -112,7 +126,7 @@ void tmac_pool_run(tmac_pool *pool, tmac_phase phase, void *argument)
     pool->argument = argument;
     start_phase(pool);
     phase(argument, 0, pool->threads);
-    wait_until(pool, &pool->running, 0, true);
+    wait_for_others(pool, &pool->running, 0, true);
 }
 
 void tmac_pool_barrier(tmac_pool *pool)
@@ -121,7 +135,7 @@ void tmac_pool_barrier(tmac_pool *pool)
     // Cannot rise before this worker has arrived.
     const unsigned round = atomic_load_explicit(&pool->rounds, memory_order_relaxed);
     if (atomic_fetch_add(&pool->arrived, 1) + 1 < pool->threads) {
-        wait_until(pool, &pool->rounds, round, false);
+        wait_for_others(pool, &pool->rounds, round, false);
         return;
     }
     atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);

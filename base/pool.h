@@ -34,6 +34,9 @@ void tmac_pool_run(tmac_pool *pool, tmac_phase phase, void *argument);
 // the price of ending one phase and starting another.
 void tmac_pool_barrier(tmac_pool *pool);
 
+// Nanoseconds that workers have waited for each other inside phases and at their ends, all added up, since the pool was made.
+uint64_t tmac_pool_waited(const tmac_pool *pool);
+
 // How work is split among cores of different speeds: worker i's shares become proportional to speeds[i], each from 1 to
 // TMAC_POOL_SPEED. Between phases only. Until then shares are equal.
 enum { TMAC_POOL_SPEED = 1 << 16 };

@@ -193,3 +193,36 @@ uint32_t tmac_default_threads(uint32_t limit)
     free(allowed);
     return threads;
 }
+
+// -------------------------------------------------------------------------------------------------------- memory nodes
+
+static void tie_phase(void *argument, uint32_t worker, uint32_t workers)
+{
+    (void)workers;
+    const tmac_topology *topology = argument;
+    const tmac_cpu *cpus = topology->processors;
+    const uint16_t node = cpus[worker % topology->count].node;
+    const size_t bytes = CPU_ALLOC_SIZE(TMAC_CPUS_MAX);
+    cpu_set_t *mask = CPU_ALLOC(TMAC_CPUS_MAX);
+    if (!mask) return;
+    CPU_ZERO_S(bytes, mask);
+    for (uint32_t i = 0; i < topology->count; i++)
+        if (cpus[i].node == node) CPU_SET_S(cpus[i].cpu, bytes, mask);
+    sched_setaffinity(0, bytes, mask);
+    CPU_FREE(mask);
+}
+
+void tmac_topology_tie(const tmac_topology *topology, tmac_pool *pool)
+{
+    const uint32_t threads = tmac_pool_threads(pool);
+    bool several = false;
+    for (uint32_t i = 1; i < threads && i < topology->count; i++)
+        several |= topology->processors[i].node != topology->processors[0].node;
+    if (several) tmac_pool_run(pool, tie_phase, (void *)topology);
+}
+
+uint32_t tmac_this_node(void)
+{
+    unsigned cpu, node;
+    return getcpu(&cpu, &node) == 0 ? node : 0;
+}

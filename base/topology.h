@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/pool.h"
 #include "base/status.h"
 
 enum { TMAC_CPUS_MAX = 4096 };
@@ -49,5 +50,13 @@ uint32_t tmac_default_threads(uint32_t limit);
 // How many threads serve best where nobody says: the physical cores this process may use, at most `limit` (a quota; 0:
 // none). Hardware threads of one core share the units that multiply.
 uint32_t tmac_topology_threads(const tmac_topology *topology, uint32_t limit);
+
+// Ties each worker i of the pool, the caller among them, to the topology's processors in the memory node of
+// processors[i % count]: it may still move among these. Nothing is done where all workers fit into one node, whichever
+// the system takes. Where the system refuses, a worker stays as it was.
+void tmac_topology_tie(const tmac_topology *topology, tmac_pool *pool);
+
+// The memory node of the processor that the calling thread is on; 0 where the system does not say.
+uint32_t tmac_this_node(void);
 
 #endif

@@ -6,7 +6,7 @@ set -eu
 name=$(basename "$1")
 help=$("$1" --help)
 function=_${name//-/_}
-options=$(sed -n 's/^  \(-., \| *\)\(--[a-z0-9-]*\).*/\2/p' <<<"$help" | tr '\n' ' ')
+options=$(sed -n 's/^  \(-., \| *\)\(--[a-z0-9-]*\).*/\2/p' <<<"$help" | sort -u | tr '\n' ' ')
 # Options with an argument of their own show it in capitals or as alternatives after their name.
 with_argument=$(sed -n 's/^  \(-., \| *\)\(--[a-z0-9-]*\) [A-Za-z0-9|.=:,]\{1,\}\($\|  .*\)/\2/p' <<<"$help" | tr '\n' '|')
 commands=$(sed -n '/^Commands:/,$s/^  \([a-z][a-z, ]*[a-z]\).*/\1/p' <<<"$help" | sed 's/  .*//' | tr -d ',' | tr '\n' ' ')

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/hash.h"
 #include "base/version.h"
@@ -27,33 +28,91 @@ static void add_file(const char *name, const struct stat *facts, uint8_t sum[TMA
         sum[i] ^= digest[i];
 }
 
-// Where the folder's file is or will be; false when the folder cannot be listed.
-static bool name_file(const char *folder, const tmac_open_options *options, const char *cache,
+// All files of a folder; false when it cannot be listed.
+static bool add_folder(const char *path, uint8_t sum[TMAC_HASH_BYTES])
+{
+    DIR *directory = opendir(path);
+    if (!directory) return false;
+    for (struct dirent *entry; (entry = readdir(directory));) { // NOLINT(concurrency-mt-unsafe)
+        struct stat facts;
+        if (fstatat(dirfd(directory), entry->d_name, &facts, 0) == 0 && S_ISREG(facts.st_mode))
+            add_file(entry->d_name, &facts, sum);
+    }
+    closedir(directory);
+    return true;
+}
+
+// Where the model's file in the cache is or will be; false when the model is not there.
+static bool name_file(const char *model, const tmac_open_options *options, const char *cache,
                       char path[PATH_BYTES])
 {
-    DIR *directory = opendir(folder);
-    char *real = realpath(folder, NULL), hex[TMAC_HASH_HEX];
+    struct stat facts;
     uint8_t sum[TMAC_HASH_BYTES] = {0}, digest[TMAC_HASH_BYTES];
-    if (directory && real) {
-        for (struct dirent *entry; (entry = readdir(directory));) { // NOLINT(concurrency-mt-unsafe)
-            struct stat facts;
-            if (fstatat(dirfd(directory), entry->d_name, &facts, 0) == 0 && S_ISREG(facts.st_mode))
-                add_file(entry->d_name, &facts, sum);
-        }
+    char hex[TMAC_HASH_HEX], *real = stat(model, &facts) == 0 ? realpath(model, NULL) : NULL;
+    const bool found = real && (S_ISREG(facts.st_mode) || add_folder(model, sum));
+    if (found && S_ISREG(facts.st_mode)) add_file("", &facts, sum);
+    if (found) {
+        const uint32_t readings[] = {options->base3, options->bit_order, options->i2s_layout};
         tmac_hash_state hash;
-        const uint32_t base3 = options->base3;
         tmac_hash_begin(&hash);
         tmac_hash_add(&hash, TMAC_VERSION, sizeof TMAC_VERSION);
         tmac_hash_add(&hash, real, strlen(real) + 1);
-        tmac_hash_add(&hash, &base3, sizeof base3);
+        tmac_hash_add(&hash, readings, sizeof readings);
         tmac_hash_add(&hash, sum, sizeof sum);
         tmac_hash_end(&hash, digest);
         tmac_hash_hex(digest, hex);
     }
-    const bool found = directory && real;
-    if (directory) closedir(directory);
     free(real);
     return found && snprintf(path, PATH_BYTES, "%s/%s.tm2%s", cache, hex, TMAC_CACHE_SUFFIX) < 1000;
+}
+
+typedef const tmac_matrix *layer_parts[TMAC_SOURCE_PARTS];
+
+static void list_parts(const tmac_source_layer *layer, layer_parts parts)
+{
+    const layer_parts all = {&layer->query, &layer->key, &layer->value, &layer->output,
+                             &layer->gate,  &layer->up,  &layer->down};
+    memcpy(parts, all, sizeof all);
+}
+
+// Whether starting from a TM2 of this model is faster than from what was opened. Where a vocabulary is missing nothing
+// starts.
+static bool is_slow(const tmac_source *source)
+{
+    if (strcmp(source->format, "TM2") == 0 || source->vocabulary.size == 0) return false;
+    if (source->laborious || !source->embedding.in_place || !source->head.in_place) return true;
+    for (uint32_t l = 0; l < source->layer_count; l++) {
+        layer_parts parts;
+        list_parts(&source->layers[l], parts);
+        for (int i = 0; i < TMAC_SOURCE_PARTS; i++)
+            if (!tmac_number_is_integer(parts[i]->number) && !parts[i]->in_place) return true;
+    }
+    return false;
+}
+
+static uint64_t matrix_bytes(const tmac_matrix *matrix)
+{
+    static const uint64_t bits[] = {
+        [TMAC_F32] = 32, [TMAC_F16] = 16, [TMAC_BF16] = 16, [TMAC_TERNARY] = 2,
+        [TMAC_Q1] = 1,   [TMAC_Q2] = 2,   [TMAC_Q3] = 3,    [TMAC_Q4] = 4};
+    return (uint64_t)matrix->rows * matrix->columns * bits[matrix->number] / 8 +
+           4 * (uint64_t)matrix->scale_count;
+}
+
+// Whether the file leaves the cache, and the disk, as much again.
+static bool has_room(const tmac_source *source, const char *cache)
+{
+    uint64_t bytes = matrix_bytes(&source->embedding);
+    if (!source->tied_head) bytes += matrix_bytes(&source->head);
+    for (uint32_t l = 0; l < source->layer_count; l++) {
+        layer_parts parts;
+        list_parts(&source->layers[l], parts);
+        for (int i = 0; i < TMAC_SOURCE_PARTS; i++)
+            bytes += matrix_bytes(parts[i]);
+    }
+    struct statvfs disk;
+    return bytes < TMAC_CACHE_LIMIT / 2 && statvfs(cache, &disk) == 0 &&
+           bytes / disk.f_frsize < disk.f_bavail / 2;
 }
 
 static bool make_folder(const char *path)
@@ -70,15 +129,17 @@ static bool make_folder(const char *path)
     return stat(part, &facts) == 0 && S_ISDIR(facts.st_mode);
 }
 
-// The folder as a file. Without another tokenizer: the file is the folder's, whoever asks for it.
-static bool convert(const char *folder, const tmac_open_options *options, const char *path)
+// The model as a file. Without another tokenizer: the file is the model's, whoever asks for it.
+static bool convert(const char *model, const tmac_open_options *options, const char *cache,
+                    const char *path)
 {
     tmac_source source;
     tmac_open_options own = *options;
     own.tokenizer = NULL;
     own.defer_checks = false;
-    if (tmac_source_open(folder, &own, &source).code != TMAC_OK) return false;
-    const bool done = tmac_tm2_write(&source, path, false).code == TMAC_OK;
+    if (tmac_source_open(model, &own, &source).code != TMAC_OK) return false;
+    const bool done =
+        has_room(&source, cache) && tmac_tm2_write(&source, path, false).code == TMAC_OK;
     tmac_source_close(&source);
     return done;
 }
@@ -88,14 +149,20 @@ tmac_status tmac_converted_open(const char *model, const tmac_open_options *opti
 {
     struct stat facts;
     char path[PATH_BYTES];
-    if (!cache || stat(model, &facts) != 0 || !S_ISDIR(facts.st_mode) ||
-        !name_file(model, options, cache, path))
+    if (!cache || !name_file(model, options, cache, path))
         return tmac_source_open(model, options, source);
     if (stat(path, &facts) == 0 && tmac_source_open(path, options, source).code == TMAC_OK) {
         utimensat(AT_FDCWD, path, NULL, 0); // used now: dropped last
         return tmac_ok();
     }
-    if (!make_folder(cache) || !convert(model, options, path))
+    if (stat(model, &facts) == 0 && !S_ISDIR(facts.st_mode)) {
+        tmac_status status = tmac_source_open(model, options, source);
+        if (status.code != TMAC_OK || !is_slow(source) || !make_folder(cache) ||
+            !has_room(source, cache))
+            return status;
+        tmac_source_close(source);
+    }
+    if (!make_folder(cache) || !convert(model, options, cache, path))
         return tmac_source_open(model, options, source);
     fprintf(stderr, "%s: %s was converted to a file in %s, which later starts use\n", program,
             model, cache);

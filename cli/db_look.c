@@ -1,11 +1,11 @@
 // tmac-db doctor, explain, compare, sql: reading what is there.
 #include <inttypes.h>
-#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/db_commands.h"
 #include "convert/convert.h"
+#include "db/reader.h"
 #include "tune/tune.h"
 
 // ------------------------------------------------------------------------------------------------------------ explain
@@ -109,41 +109,6 @@ tmac_status db_explain(const db_context *c)
 
 // ---------------------------------------------------------------------------------------------------------- queries
 
-static int only_reading(void *unused, int action, const char *a, const char *b, const char *d,
-                        const char *e)
-{
-    (void)unused, (void)b, (void)d, (void)e;
-    switch (action) {
-    case SQLITE_SELECT:
-    case SQLITE_READ:
-    case SQLITE_FUNCTION:
-    case SQLITE_RECURSIVE:
-        return SQLITE_OK;
-    case SQLITE_PRAGMA:
-        return sqlite3_stricmp(a, "table_info") == 0 || sqlite3_stricmp(a, "index_list") == 0
-                   ? SQLITE_OK
-                   : SQLITE_DENY;
-    default:
-        return SQLITE_DENY;
-    }
-}
-
-// A connection of its own that cannot write: opened read-only, query_only, and an authorizer that lets nothing else by.
-static tmac_status open_reader(const db_context *c, sqlite3 **sqlite)
-{
-    const char *path = tmac_db_path(c->db);
-    if (sqlite3_open_v2(path, sqlite, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) {
-        tmac_status status = tmac_fail(TMAC_IO, "%s: %s", path, sqlite3_errmsg(*sqlite));
-        sqlite3_close(*sqlite);
-        return status;
-    }
-    sqlite3_busy_timeout(*sqlite, 20000);
-    sqlite3_exec(*sqlite, "PRAGMA query_only = 1; PRAGMA trusted_schema = 0;", NULL, NULL, NULL);
-    sqlite3_db_config(*sqlite, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_set_authorizer(*sqlite, only_reading, NULL);
-    return tmac_ok();
-}
-
 static tmac_status run_query(const db_context *c, sqlite3 *sqlite, const char *sql)
 {
     sqlite3_stmt *q;
@@ -179,7 +144,7 @@ static tmac_status run_query(const db_context *c, sqlite3 *sqlite, const char *s
 tmac_status db_sql(const db_context *c)
 {
     sqlite3 *sqlite;
-    TMAC_TRY(open_reader(c, &sqlite));
+    TMAC_TRY(tmac_db_reader(c->db, &sqlite));
     tmac_status status;
     if (c->count == 1) {
         status = run_query(c, sqlite, c->operands[0]);
@@ -333,8 +298,8 @@ static void check_code(sqlite3 *sqlite, const char *self, finding *f)
     sqlite3_stmt *q;
     uint32_t same = 0, other = 0;
     if (sqlite3_prepare_v2(sqlite,
-                           "SELECT kernel, binary_id FROM variant WHERE id IN (SELECT variant FROM"
-                           " measurement WHERE host = (SELECT id FROM host WHERE name = ?))",
+                           "SELECT kernel, binary_id FROM variant WHERE kernel IS NOT NULL AND"
+                           " name IN (SELECT variant FROM trial WHERE host = ?)",
                            -1, &q, NULL) != SQLITE_OK)
         return;
     sqlite3_bind_text(q, 1, self, -1, SQLITE_STATIC);
@@ -373,7 +338,7 @@ tmac_status db_doctor(const db_context *c)
             if (v.hosts[i].exact) self = v.hosts[i].name.hex;
         say(&f, strcmp(v.integrity, "ok") == 0, "integrity", v.integrity);
         check_hosts(c, &v, &f);
-        tmac_status status = open_reader(c, &sqlite);
+        tmac_status status = tmac_db_reader(c->db, &sqlite);
         if (status.code == TMAC_OK) {
             check_run(c, sqlite, self, &f);
             check_code(sqlite, self, &f);

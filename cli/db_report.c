@@ -37,9 +37,12 @@ static const char style[] =
     ".bar{fill:var(--bar)}.win .bar{fill:var(--win)}.bad{color:var(--bad)}"
     ".err{stroke:var(--ink);stroke-width:1.4}.back{fill:var(--shade)}"
     "@media print{:root{--page:#fff;--ink:#000;--soft:#555;--line:#bbb;--shade:#eee}"
-    "body{max-width:none;margin:0;font-size:11px}h3,tr{break-inside:avoid}h2{break-after:avoid}"
-    ".chart{max-width:100%;break-inside:avoid}.scroll{overflow:visible}table{font-size:.72rem}"
-    "th,td{padding:.15rem .3rem}*{print-color-adjust:exact}}@page{margin:14mm}</style>";
+    "body{max-width:none;margin:0;font-size:11px}h3,tr{break-inside:avoid}h2,h3,h2+p{break-after:"
+    "avoid}"
+    ".chart{max-width:100%;break-inside:avoid}.scroll{overflow:visible}table{font-size:8.5px}"
+    "th,td{padding:.15rem "
+    ".3rem;white-space:normal;overflow-wrap:anywhere}td.n,th.n{white-space:nowrap}*{print-color-"
+    "adjust:exact}}@page{margin:14mm}</style>";
 
 typedef struct page {
     tmac_output file;
@@ -118,9 +121,9 @@ static void candidates(page *p, const tmac_plan_entry *entry, uint32_t bucket,
     const bool several = p->inventory->layer_count > 1;
     put(p,
         "<h3>N = %s <span class='soft'>rung %s, %zu candidates</span></h3><div class='scroll'>"
-        "<table><tr><th>kernel</th><th>layout</th><th class='n'>&micro;s</th>"
+        "<table><thead><tr><th>kernel</th><th>layout</th><th class='n'>&micro;s</th>"
         "<th class='n'>noise</th>%s<th>shorter is faster; the line is two standard "
-        "errors</th></tr>",
+        "errors</th></tr></thead>",
         tmac_bucket_name(bucket), tmac_rung_name(entry->rung), count,
         several ? "<th>from</th>" : "");
     double slowest = 0;
@@ -235,11 +238,10 @@ static void problem(page *p, part which, const tmac_plan_entry *entry, uint32_t 
     }
     if (which == PART_GAIN && before) {
         put(p,
-            "<tr><td>%s</td><td class='n'>%u</td><td class='n'>%s</td><td>%s</td>"
-            "<td class='n'>%.2f</td><td>%s</td><td class='n'>%.2f</td><td class='n'>%+.1f "
-            "%%</td></tr>",
-            set, threads, tmac_bucket_name(bucket), before->kernel->name, before->ns / 1e3,
-            winner->kernel->name, winner->ns / 1e3, 100 * (before->ns / winner->ns - 1));
+            "<tr><td>%s</td><td class='n'>%u</td><td class='n'>%s</td><td class='n'>%.2f</td>"
+            "<td class='n'>%.2f</td><td class='n'>%+.1f %%</td><td>%s</td><td>%s</td></tr>",
+            set, threads, tmac_bucket_name(bucket), before->ns / 1e3, winner->ns / 1e3,
+            100 * (before->ns / winner->ns - 1), before->kernel->name, winner->kernel->name);
     }
 }
 
@@ -298,9 +300,10 @@ static tmac_status charts(page *p, const tmac_db_inventory *v, const tmac_db_nam
 // What is looked up together, and how much of it each file holds.
 static void layers(page *p, const tmac_db_inventory *v)
 {
-    put(p,
-        "</p><h2>Databases looked up together</h2><div class='scroll'><table><tr><th>layer</th>"
-        "<th>file</th><th class='n'>records</th><th class='n'>hosts</th><th>integrity</th></tr>");
+    put(p, "</p><h2>Databases looked up together</h2><div "
+           "class='scroll'><table><thead><tr><th>layer</th>"
+           "<th>file</th><th class='n'>records</th><th "
+           "class='n'>hosts</th><th>integrity</th></tr></thead>");
     for (size_t i = 0; i < v->layer_count; i++) {
         const tmac_db_layer_row *layer = &v->layers[i];
         size_t hosts = 0;
@@ -334,8 +337,8 @@ static tmac_status write_page(page *p, const tmac_db_inventory *v)
     put_text(p, c->host.cpu_name);
     put(p, ", %" PRIu32 " processors, kernel ", c->host.logical_cpus);
     put_text(p, c->host.kernel);
-    put(p, "<br>%zu hosts, %" PRIu64 " trials, %" PRIu64 " failures, integrity ", v->host_count,
-        trials, failures);
+    put(p, "<br>%zu host%s, %" PRIu64 " trials, %" PRIu64 " failures, integrity ", v->host_count,
+        v->host_count == 1 ? "" : "s", trials, failures);
     put_text(p, v->integrity);
     if (v->layer_count > 1) layers(p, v);
     put(p,
@@ -345,22 +348,24 @@ static tmac_status write_page(page *p, const tmac_db_inventory *v)
     put(p,
         "<h2>Share of memory</h2><p class='soft'>Bytes of packed weights a second, against what "
         "this host's memory was measured to give: beyond 100 %% weights come from cache; for many "
-        "tokens arithmetic is the limit.</p><div class='scroll'><table><tr><th>input set</th><th "
+        "tokens arithmetic is the limit.</p><div class='scroll'><table><thead><tr><th>input "
+        "set</th><th "
+        "class='n'>threads</th><th class='n'>N</th><th>winner</th><th class='n'>GB/s</th><th "
         "class='n'>"
-        "threads</th><th class='n'>N</th><th>winner</th><th class='n'>GB/s</th><th class='n'>"
-        "of memory</th><th></th></tr>");
+        "of memory</th><th></th></tr></thead>");
     TMAC_TRY(each_problem(p, PART_ROOFLINE, v, &self));
     put(p, "</table></div><h2>Before and after</h2><p class='soft'>The built-in rule's kernel "
            "against the one that runs now; &micro;s for one pass.</p><div class='scroll'><table>"
-           "<tr><th>input set</th><th class='n'>threads</th><th class='n'>N</th><th>rule</th>"
-           "<th class='n'>&micro;s</th><th>winner</th><th class='n'>&micro;s</th><th class='n'>"
-           "speed</th></tr>");
+           "<thead><tr><th>input set</th><th class='n'>threads</th><th class='n'>N</th><th "
+           "class='n'>before</th><th class='n'>after</th><th class='n'>speed</th><th>rule</th><th>"
+           "winner</th></tr></thead>");
     TMAC_TRY(each_problem(p, PART_GAIN, v, &self));
     put(p, "</table></div><h2>Noise</h2><p class='soft'>The standard error of a candidate's "
-           "median, and by how much the fastest leads.</p><div class='scroll'><table><tr><th>input "
+           "median, and by how much the fastest leads.</p><div "
+           "class='scroll'><table><thead><tr><th>input "
            "set</th><th class='n'>threads</th><th class='n'>N</th><th class='n'>candidates</th>"
            "<th class='n'>median</th><th class='n'>worst</th><th class='n'>lead</th><th></th>"
-           "</tr>");
+           "</tr></thead>");
     TMAC_TRY(each_problem(p, PART_NOISE, v, &self));
     put(p, "</table></div>");
     TMAC_TRY(each_problem(p, PART_CANDIDATES, v, &self));

@@ -76,10 +76,10 @@ static void draw_roof(tmac_output *file, const axes *a, double bandwidth, double
     if (first >= last) return;
     put(file, "<line class='roof' x1='%.1f' x2='%.1f' y1='%.1f' y2='%.1f'/>", x_of(a, first),
         x_of(a, last), y_of(a, first * bandwidth), y_of(a, last * bandwidth));
-    // Below the slope near its upper end, right of what one token at a time leaves there.
+    // Above the slope, where no point can be.
     const double place = fmax(first, last / 2);
-    put(file, "<text class='tick' x='%.1f' y='%.1f'>memory: %.1f GB/s</text>", x_of(a, place) + 12,
-        y_of(a, place * bandwidth) + 16, bandwidth);
+    put(file, "<text class='tick' x='%.1f' y='%.1f' text-anchor='end'>memory: %.1f GB/s</text>",
+        fmax(x_of(a, place) - 10, LEFT + 150), y_of(a, place * bandwidth) - 8, bandwidth);
 }
 
 static void draw_points(tmac_output *file, const axes *a, const db_point *points, size_t count,

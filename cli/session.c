@@ -26,6 +26,20 @@ static tmac_status choose_isa(const char *name, tmac_start *start)
     return tmac_ok();
 }
 
+// A head's name; "screened:5" says with how many bits, where "screened" takes what was measured.
+static tmac_status parse_head(const char *text, tmac_start *start)
+{
+    static const char screened[] = "screened:";
+    if (strncmp(text, screened, sizeof screened - 1) != 0)
+        return tmac_head_parse(text, &start->head);
+    const char *bits = text + sizeof screened - 1;
+    if (!*bits || !strchr("4568", *bits) || bits[1])
+        return tmac_fail(TMAC_USAGE, "--head %.40s: screening knows 4, 5, 6 and 8 bits", text);
+    start->head = TMAC_HEAD_SCREENED;
+    start->screen_bits = (uint32_t)(*bits - '0');
+    return tmac_ok();
+}
+
 // Every option that can be judged without the model.
 static tmac_status check_options(const tmac_start_options *options, tmac_open_options *open,
                                  uint32_t *threads, tmac_cpu_list *cpus, tmac_start *start)
@@ -34,7 +48,7 @@ static tmac_status check_options(const tmac_start_options *options, tmac_open_op
     open->defer_checks = true;
     TMAC_TRY(tmac_bit_order_parse(options->bit_order, &open->bit_order));
     if (options->kv) TMAC_TRY(tmac_kv_parse(options->kv, &start->kv));
-    if (options->head) TMAC_TRY(tmac_head_parse(options->head, &start->head));
+    if (options->head) TMAC_TRY(parse_head(options->head, start));
     if (options->batch > BATCH_MAX)
         return tmac_fail(TMAC_USAGE, "a batch of %llu tokens: at most %d",
                          (unsigned long long)options->batch, BATCH_MAX);
@@ -53,7 +67,7 @@ static tmac_status check_options(const tmac_start_options *options, tmac_open_op
 
 // The plan for this model. Without a usable database it is the built-in rule.
 static tmac_status make_plan(const tmac_start_options *options, const tmac_program *program,
-                             uint32_t threads, const tmac_start *start, tmac_plan *plan)
+                             uint32_t threads, tmac_start *start, tmac_plan *plan)
 {
     tmac_input_set sets[TMAC_PLAN_ENTRIES];
     uint32_t count;
@@ -76,6 +90,9 @@ static tmac_status make_plan(const tmac_start_options *options, const tmac_progr
                 program->name, loaded.untrusted, loaded.signer);
     if (status.code == TMAC_OK)
         status = tmac_db_plan(db, &start->host, sets, count, threads, start->isa, plan);
+    if (status.code == TMAC_OK && start->head == TMAC_HEAD_SCREENED && start->screen_bits == 0)
+        status = tmac_db_screen_bits(db, &start->host, &start->source.head, threads,
+                                     &start->screen_bits);
     tmac_db_close(db);
     if (status.code == TMAC_OK || options->database) return status;
     fprintf(stderr, "%s: warning: %s; going on without measurements\n", program->name,
@@ -86,7 +103,7 @@ static tmac_status make_plan(const tmac_start_options *options, const tmac_progr
 static tmac_status make_tokenizer(const char *model, const char *tokenizer, tmac_start *start)
 {
     const tmac_vocabulary *vocabulary = &start->source.vocabulary;
-    if (vocabulary->size == 0 && strncmp(start->source.format, "GGUF", 4) == 0) {
+    if (vocabulary->size == 0) {
         // It may hold one that we do not know: then its reader says why.
         tmac_vocabulary unread;
         tmac_status why = tmac_vocabulary_open(model, 0, &unread);
@@ -106,7 +123,7 @@ static tmac_status make_tokenizer(const char *model, const char *tokenizer, tmac
 }
 
 // Ties threads to processors where the user says so, or where cores differ: there, which core a thread has decides how
-// much work it gets.
+// much work it gets. Where there are several memory nodes they are tied to these, because weights lie with their readers.
 static tmac_status place_threads(const tmac_start_options *options, const tmac_cpu_list *cpus,
                                  tmac_pool *pool)
 {
@@ -118,6 +135,7 @@ static tmac_status place_threads(const tmac_start_options *options, const tmac_c
     const bool mixed = topology.mixed;
     for (uint32_t i = 0; i < topology.count; i++)
         places.cpu[i] = topology.processors[i].cpu;
+    if (!mixed && !options->cpus) tmac_topology_tie(&topology, pool);
     tmac_topology_free(&topology);
     if (!mixed) return tmac_ok();
     if (!options->cpus && (tmac_pool_threads(pool) > places.count ||
@@ -150,7 +168,8 @@ static tmac_status open_all(const char *model, const tmac_start_options *options
                                               .isa = start->isa,
                                               .batch_capacity = start->batch,
                                               .cache = cached ? cache : NULL,
-                                              .head = start->head};
+                                              .head = start->head,
+                                              .screen_bits = start->screen_bits};
     return tmac_model_new(&start->source, &model_options, &start->model);
 }
 

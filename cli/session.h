@@ -88,7 +88,8 @@ typedef struct tmac_start {
     uint32_t batch;   // tokens per decode call
     tmac_kv kv;
     tmac_head_kind head;
-    uint32_t top; // how many of the largest logits matter; 0: all
+    uint32_t screen_bits; // as measured for this model; 0: by rule
+    uint32_t top;         // how many of the largest logits matter; 0: all
     tmac_pool *pool;
     tmac_model *model;
     tmac_session *session; // made by tmac_start_session

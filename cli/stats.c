@@ -102,8 +102,14 @@ void tmac_stats_print_details(const tmac_program *program, tmac_stats *stats,
     for (int part = 0; part < TMAC_PART_COUNT; part++)
         fprintf(stderr, "%s %s %.1f %%", part ? "," : "", tmac_part_name((tmac_part)part),
                 total ? 100.0 * (double)profile.ns[part] / (double)total : 0.0);
+    if (tmac_pool_threads(start->pool) > 1 && total)
+        fprintf(stderr, "; of it waiting for other threads %.1f %%",
+                100.0 * (double)profile.waiting_ns / (double)total);
     if (profile.head_screened)
-        fprintf(stderr, "; screening left %.1f rows a token, %llu of %llu tokens fell back",
+        fprintf(stderr,
+                "; screening with %u bits (%s) left %.1f rows a token, %llu of %llu tokens fell "
+                "back",
+                tmac_model_screen_bits(start->model), start->screen_bits ? "measured" : "rule",
                 (double)profile.head_rows / (double)profile.head_screened,
                 (unsigned long long)profile.head_fallbacks,
                 (unsigned long long)profile.head_screened);
@@ -155,8 +161,8 @@ tmac_status tmac_stats_print_json(tmac_stats *stats, const tmac_start *start)
     fingerprint(stats, hex);
     json_t *root =
         json_pack("{s:I, s:f, s:I, s:f, s:o, s:s, s:I, s:s, s:I, s:s, s:o, s:I, s:I, "
-                  "s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:I, "
-                  "s:o}",                                                                 //
+                  "s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:I, "
+                  "s:I, s:o}",                                                            //
                   "prompt_tokens", (json_int_t)stats->prompt_tokens,                      //
                   "prompt_tps", per_second(stats->prompt_tokens, stats->prompt_ns),       //
                   "generated_tokens", (json_int_t)stats->generated_tokens,                //
@@ -168,6 +174,7 @@ tmac_status tmac_stats_print_json(tmac_stats *stats, const tmac_start *start)
                   "peak_rss_bytes", (json_int_t)peak_rss_bytes(),                         //
                   "logits_sha256", hex,                                                   //
                   "time_ns", parts,                                                       //
+                  "waiting_ns", (json_int_t)profile.waiting_ns,                           //
                   "matrix_bytes_per_token", (json_int_t)profile.matrix_bytes,             //
                   "head_bytes_per_token", (json_int_t)profile.head_bytes,                 //
                   "start_ns", (json_int_t)stats->start_ns,                                //
@@ -176,6 +183,7 @@ tmac_status tmac_stats_print_json(tmac_stats *stats, const tmac_start *start)
                   "drafted", (json_int_t)stats->drafted,                                  //
                   "accepted", (json_int_t)stats->accepted,                                //
                   "head", tmac_head_name(start->head),                                    //
+                  "screen_bits", (json_int_t)tmac_model_screen_bits(start->model),        //
                   "head_screened", (json_int_t)profile.head_screened,                     //
                   "head_rows", (json_int_t)profile.head_rows,                             //
                   "head_fallbacks", (json_int_t)profile.head_fallbacks,                   //

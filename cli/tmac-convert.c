@@ -111,7 +111,7 @@ int main(int argc, char **argv)
          "take the vocabulary from this file: tokenizer.bin, GGUF or TM2"},
         {0, "bit-order", TMAC_OPTION_STRING, &bit_order, "msb|lsb",
          "where the first code of a byte is, for bitllama2.c files that are not known"},
-        {0, "base3", TMAC_OPTION_STRING, &base3, "rows|flat",
+        {0, "base3", TMAC_OPTION_STRING, &base3, "rows|flat|none",
          "the order of the digits of base-3 weights in safetensors"},
         {0, "i2s-layout", TMAC_OPTION_STRING, &i2s_layout, "canonical|neon64|x86x4",
          "how the I2_S weights of a GGUF lie"},

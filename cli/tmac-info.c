@@ -244,7 +244,7 @@ int main(int argc, char **argv)
         {'z', "tokenizer", TMAC_OPTION_STRING, &open.tokenizer, "FILE",
          "take the vocabulary from this file"},
         {0, "bit-order", TMAC_OPTION_STRING, &bit_order, "msb|lsb", "as in tmac-convert"},
-        {0, "base3", TMAC_OPTION_STRING, &base3, "rows|flat", "as in tmac-convert"},
+        {0, "base3", TMAC_OPTION_STRING, &base3, "rows|flat|none", "as in tmac-convert"},
         {0, "i2s-layout", TMAC_OPTION_STRING, &layout, "canonical|neon64|x86x4",
          "as in tmac-convert"},
         {0},

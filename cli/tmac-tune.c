@@ -107,6 +107,7 @@ static tmac_status tune_all(const arguments *a, const tmac_work *work, tmac_tune
 {
     for (uint32_t i = 0; i < thread_counts; i++) {
         options->threads = threads[i];
+        options->with_threads = i > 0 ? threads[0] : 0;
         if (i > 0 && !a->json) putchar('\n');
         TMAC_TRY(tune_one(a, work, options));
         if (fflush(stdout)) return tmac_fail(TMAC_IO, "cannot write to standard output");

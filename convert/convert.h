@@ -19,11 +19,13 @@ typedef enum tmac_bit_order {
     TMAC_BIT_ORDER_LSB,     // in bits 0-1
 } tmac_bit_order;
 
-// The order of digits in uint8 tensors of base-3 digits, which some converters write.
+// The order of digits in uint8 tensors of base-3 digits, which some converters write. It also decides where bytes can be
+// read as 2-bit fields too.
 typedef enum tmac_base3 {
-    TMAC_BASE3_UNKNOWN, // refuse them
+    TMAC_BASE3_UNKNOWN, // refuse them, and bytes that can be read either way
     TMAC_BASE3_ROWS,    // digit i of byte (r, c): row r + i * rows / 4
     TMAC_BASE3_FLAT,    // four weights side by side
+    TMAC_BASE3_NONE,    // refuse them; bytes that can be read either way are 2-bit fields
 } tmac_base3;
 
 // How the weights of a GGUF's I2_S tensors lie, which the file does not say.
@@ -47,7 +49,7 @@ typedef struct tmac_open_options {
 tmac_status tmac_source_open(const char *path, const tmac_open_options *options,
                              tmac_source *source);
 
-// "msb" or "lsb"; "rows" or "flat"; "canonical", "neon64" or "x86x4". NULL leaves 0.
+// "msb" or "lsb"; "rows", "flat" or "none"; "canonical", "neon64" or "x86x4". NULL leaves 0.
 tmac_status tmac_bit_order_parse(const char *text, tmac_bit_order *order);
 tmac_status tmac_base3_parse(const char *text, tmac_base3 *base3);
 tmac_status tmac_i2s_layout_parse(const char *text, tmac_i2s_layout *layout);

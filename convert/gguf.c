@@ -180,14 +180,33 @@ static size_t find_type(uint32_t type)
     return kind;
 }
 
-// Bytes up to the next tensor, or the end of the file.
-static uint64_t span_of(const tmac_gguf *gguf, const uint64_t *offsets, size_t index,
-                        uint64_t data_bytes)
+// Where the tensors begin in the data: in the order of the tensors and, for finding the next one, sorted.
+typedef struct places {
+    uint64_t *offsets, *sorted;
+    size_t count;
+    uint64_t data_bytes;
+} places;
+
+static int compare_offsets(const void *a, const void *b)
 {
-    uint64_t next = data_bytes;
-    for (size_t i = 0; i < gguf->tensor_count; i++)
-        if (offsets[i] > offsets[index] && offsets[i] < next) next = offsets[i];
-    return next > offsets[index] ? next - offsets[index] : 0;
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+// Bytes up to the next tensor, or the end of the file.
+static uint64_t span_of(const places *in, uint64_t offset)
+{
+    size_t low = 0, high = in->count;
+    while (low < high) { // the first that is larger
+        const size_t middle = low + (high - low) / 2;
+        if (in->sorted[middle] <= offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    uint64_t next = in->data_bytes;
+    if (low < in->count && in->sorted[low] < next) next = in->sorted[low];
+    return next > offset ? next - offset : 0;
 }
 
 static tmac_status refuse_type(const tmac_gguf_tensor *tensor, uint64_t span)
@@ -238,15 +257,14 @@ static tmac_status tensor_bytes(const tmac_gguf_tensor *tensor, uint64_t span, s
 }
 
 // Q2_0 was first published with groups of 128 and is now of 64, under one number: the spaces between the tensors tell.
-static tmac_status settle_q2_0(tmac_gguf *gguf, const uint64_t *offsets, uint64_t data_bytes,
-                               size_t alignment)
+static tmac_status settle_q2_0(tmac_gguf *gguf, const places *in, size_t alignment)
 {
     bool fits[2] = {true, true}, any = false;
     for (size_t i = 0; i < gguf->tensor_count; i++) {
         tmac_gguf_tensor candidate = gguf->tensors[i];
         if (candidate.type != TMAC_GGUF_TYPE_Q2_0) continue;
         any = true;
-        uint64_t span = span_of(gguf, offsets, i, data_bytes);
+        uint64_t span = span_of(in, in->offsets[i]);
         for (int k = 0; k < 2; k++) {
             size_t bytes = 0;
             candidate.type = k ? TMAC_GGUF_TYPE_PQ2_0 : TMAC_GGUF_TYPE_Q2_0;
@@ -317,18 +335,21 @@ static tmac_status alignment_of(const tmac_gguf *gguf, size_t *alignment)
 }
 
 // Turns the offsets into pointers and proves that every tensor is in the file, and that the file ends with them.
-static tmac_status place(const tmac_map *map, tmac_gguf *gguf, const uint64_t *offsets, size_t at)
+static tmac_status place(const tmac_map *map, tmac_gguf *gguf, places *in, size_t at)
 {
     size_t alignment, start, last = at;
     TMAC_TRY(alignment_of(gguf, &alignment));
     start = tmac_round_up(at, alignment);
-    uint64_t data_bytes = map->bytes > start ? map->bytes - start : 0;
-    TMAC_TRY(settle_q2_0(gguf, offsets, data_bytes, alignment));
+    const uint64_t *offsets = in->offsets;
+    in->count = gguf->tensor_count;
+    in->data_bytes = map->bytes > start ? map->bytes - start : 0;
+    memcpy(in->sorted, offsets, in->count * sizeof *offsets);
+    qsort(in->sorted, in->count, sizeof *offsets, compare_offsets);
+    TMAC_TRY(settle_q2_0(gguf, in, alignment));
     for (size_t i = 0; i < gguf->tensor_count; i++) {
         tmac_gguf_tensor *tensor = &gguf->tensors[i];
         size_t bytes = 0, begin, end;
-        TMAC_TRY(tensor_bytes(
-            tensor, tensor->type == 39 ? span_of(gguf, offsets, i, data_bytes) : 0, &bytes));
+        TMAC_TRY(tensor_bytes(tensor, tensor->type == 39 ? span_of(in, offsets[i]) : 0, &bytes));
         if (offsets[i] % alignment != 0)
             return tmac_fail(TMAC_BAD_FILE,
                              "tensor %.*s starts at offset %llu, which is no multiple of %zu",
@@ -365,17 +386,19 @@ static tmac_status parse(const tmac_map *map, tmac_gguf *gguf)
                          (unsigned long long)values, (unsigned long long)tensors, map->bytes);
     gguf->values = calloc(values + 1, sizeof *gguf->values);
     gguf->tensors = calloc(tensors + 1, sizeof *gguf->tensors);
-    uint64_t *offsets = calloc(tensors + 1, sizeof *offsets);
+    places in = {.offsets = calloc(tensors + 1, sizeof *in.offsets),
+                 .sorted = calloc(tensors + 1, sizeof *in.sorted)};
     tmac_status status = tmac_ok();
-    if (!gguf->values || !gguf->tensors || !offsets)
+    if (!gguf->values || !gguf->tensors || !in.offsets || !in.sorted)
         status = tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory");
     for (uint64_t i = 0; i < values && status.code == TMAC_OK; i++)
         status = read_value(&c, i, &gguf->values[gguf->value_count++]);
     for (uint64_t i = 0; i < tensors && status.code == TMAC_OK; i++)
-        status = read_tensor(&c, i, &gguf->tensors[gguf->tensor_count++], &offsets[i]);
-    if (status.code == TMAC_OK) status = place(map, gguf, offsets, c.at);
+        status = read_tensor(&c, i, &gguf->tensors[gguf->tensor_count++], &in.offsets[i]);
+    if (status.code == TMAC_OK) status = place(map, gguf, &in, c.at);
     if (status.code == TMAC_OK) status = sort(gguf);
-    free(offsets);
+    free(in.offsets);
+    free(in.sorted);
     return status;
 }
 

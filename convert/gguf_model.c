@@ -12,6 +12,7 @@
 // multiplies its projection.
 #include "convert/gguf_model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -97,10 +98,9 @@ static tmac_status read_rope_scaling(tmac_source *source, const tmac_gguf *gguf,
     TMAC_TRY(factor(gguf, arch, "rope.scaling.factor", &p.factor));
     double magnitude = 1.0;
     TMAC_TRY(factor(gguf, arch, "rope.scaling.attn_factor", &magnitude));
-    if (magnitude != 1.0)
-        return tmac_fail(TMAC_UNSUPPORTED,
-                         "%s.rope.scaling.attn_factor is %g, which is not supported", arch->name,
-                         magnitude);
+    if (!isfinite(magnitude) || magnitude <= 0)
+        return tmac_fail(TMAC_BAD_FILE, "%s.rope.scaling.attn_factor is %g, which makes no sense",
+                         arch->name, magnitude);
     TMAC_TRY(factor(gguf, arch, "rope.scaling.yarn_beta_fast", &p.beta_fast));
     TMAC_TRY(factor(gguf, arch, "rope.scaling.yarn_beta_slow", &p.beta_slow));
     TMAC_TRY(
@@ -108,8 +108,11 @@ static tmac_status read_rope_scaling(tmac_source *source, const tmac_gguf *gguf,
     p.original_context = original;
     if (p.kind == TMAC_ROPE_LLAMA3)
         return tmac_fail(TMAC_UNSUPPORTED, "RoPE scaling llama3 is a tensor in GGUF, not a value");
-    if (p.factor == 0.0 || p.factor == 1.0) return tmac_ok(); // 0: "none", as some writers say it
-    return tmac_rope_scale(source, &p);
+    // 0: "none", as some writers say it
+    if (p.factor != 0.0 && p.factor != 1.0) TMAC_TRY(tmac_rope_scale(source, &p));
+    const float scaled = source->rope_magnitude != 0.0f ? source->rope_magnitude : 1.0f;
+    if (magnitude != 1.0) source->rope_magnitude = scaled * (float)magnitude;
+    return tmac_ok();
 }
 
 // What must be absent or 0 because it changes the computation.

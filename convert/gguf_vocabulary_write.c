@@ -245,6 +245,8 @@ tmac_status tmac_put_vocabulary(tmac_gguf_values *values, const tmac_vocabulary 
         tmac_put_u32(values, "tokenizer.ggml.unknown_token_id", (uint32_t)v->unknown);
     put_stops(values, v);
     tmac_put_bool(values, "tokenizer.ggml.add_bos_token", v->add_bos);
+    tmac_put_bool(values, "tokenizer.ggml.add_eos_token", false);
+    if (!bpe) tmac_put_text(values, "tokenizer.ggml.pre", "default");
     if (!bpe) tmac_put_bool(values, "tokenizer.ggml.add_space_prefix", v->add_space_prefix);
     if (tmac_chat_jinja(v->chat))
         tmac_put_text(values, "tokenizer.chat_template", tmac_chat_jinja(v->chat));

@@ -6,7 +6,8 @@
 // them exactly and are refused otherwise. Embedding and head keep their numbers under the ternary types.
 //
 // One thing GGUF has no name for: an epsilon of its own for the last norm. It is written as "tmac.final_norm_epsilon",
-// which other programs skip.
+// which other programs skip. RoPE scaling by one factor is a pair of values. Any other is the tensor rope_freqs, which
+// llama.cpp takes for llama alone; but its llama has biases too, so that qwen2 can be written as one.
 //
 // The list of tensors is made first, with offsets, then written; no more than a few rows are unpacked at any time.
 #include <math.h>
@@ -49,16 +50,50 @@ typedef struct writer {
 
 // --------------------------------------------------------------------------------------------------------- values
 
+// The factor that divides all rotation frequencies; 0 where each has its own.
+static float rope_factor(const tmac_source *source)
+{
+    if (!source->rope_divisors) return 1.0f;
+    for (uint32_t i = 1; i < source->rope_dims / 2; i++)
+        if (source->rope_divisors[i] != source->rope_divisors[0]) return 0.0f;
+    return source->rope_divisors[0];
+}
+
+// What cosines and sines are multiplied by.
+static float rope_magnitude(const tmac_source *source)
+{
+    return source->rope_magnitude != 0.0f ? source->rope_magnitude : 1.0f;
+}
+
 // What the model is called in GGUF; NULL where nothing there computes the same.
 static const char *architecture_of(const tmac_source *source)
 {
     const tmac_source_layer *layer = &source->layers[0];
+    const bool scaled = rope_factor(source) == 0.0f || rope_magnitude(source) != 1.0f;
     if (!layer->attention_sub_norm != !layer->ffn_sub_norm) return NULL;
-    if (layer->attention_sub_norm && layer->extras.query_norm) return NULL;
+    if ((layer->attention_sub_norm || scaled) && layer->extras.query_norm) return NULL;
+    if (layer->attention_sub_norm && scaled) return NULL;
     if (layer->attention_sub_norm)
         return source->activation == TMAC_RELU2 ? "bitnet-b1.58" : "bitnet";
     if (source->activation != TMAC_SILU) return NULL;
-    return layer->extras.query_norm ? "qwen3" : layer->extras.bias[0] ? "qwen2" : "llama";
+    if (layer->extras.query_norm) return "qwen3";
+    return layer->extras.bias[0] && !scaled ? "qwen2" : "llama";
+}
+
+static void put_rope(writer *w, const char *arch)
+{
+    char name[NAME_BYTES];
+    const float factor = rope_factor(w->source), magnitude = rope_magnitude(w->source);
+    snprintf(name, sizeof name, "%s.rope.freq_base", arch);
+    tmac_put_f32(&w->values, name, w->source->rope_theta);
+    if (factor != 0.0f && factor != 1.0f) {
+        snprintf(name, sizeof name, "%s.rope.scaling.type", arch);
+        tmac_put_text(&w->values, name, "linear");
+        snprintf(name, sizeof name, "%s.rope.scaling.factor", arch);
+        tmac_put_f32(&w->values, name, factor);
+    }
+    snprintf(name, sizeof name, "%s.rope.scaling.attn_factor", arch);
+    if (magnitude != 1.0f) tmac_put_f32(&w->values, name, magnitude);
 }
 
 static tmac_status put_values(writer *w, const char *arch)
@@ -96,8 +131,7 @@ static tmac_status put_values(writer *w, const char *arch)
     }
     snprintf(name, sizeof name, "%s.attention.layer_norm_rms_epsilon", arch);
     tmac_put_f32(&w->values, name, source->norm_epsilon);
-    snprintf(name, sizeof name, "%s.rope.freq_base", arch);
-    tmac_put_f32(&w->values, name, source->rope_theta);
+    put_rope(w, arch);
     if (source->final_norm_epsilon != source->norm_epsilon)
         tmac_put_f32(&w->values, "tmac.final_norm_epsilon", source->final_norm_epsilon);
     TMAC_TRY(tmac_put_vocabulary(&w->values, &source->vocabulary));
@@ -134,8 +168,7 @@ static void add_table(writer *w, const char *name, const tmac_matrix *matrix)
                                     [TMAC_F16] = TMAC_GGUF_TYPE_F16,
                                     [TMAC_BF16] = TMAC_GGUF_TYPE_BF16};
     bool whole = w->type == TMAC_GGUF_TYPE_F32 || w->type == TMAC_GGUF_TYPE_F16 ||
-                 w->type == TMAC_GGUF_TYPE_BF16 ||
-                 (w->type == TMAC_GGUF_TYPE_Q8_0 && matrix->columns % 32 == 0);
+                 w->type == TMAC_GGUF_TYPE_BF16 || w->type == TMAC_GGUF_TYPE_Q8_0;
     item *it = add(w, name, whole ? w->type : kept[matrix->number], matrix->columns, matrix->rows);
     it->matrix = matrix;
 }
@@ -184,8 +217,7 @@ static tmac_status add_projection(writer *w, const tmac_matrix *matrix, uint32_t
                          "--quantize ternary does that, and the result of rounding an ordinary "
                          "model is garbage",
                          matrix->name);
-    if ((w->type == TMAC_GGUF_TYPE_I2_S && (uint64_t)matrix->rows * matrix->columns % 128 != 0) ||
-        (w->type == TMAC_GGUF_TYPE_Q8_0 && matrix->columns % 32 != 0))
+    if (w->type == TMAC_GGUF_TYPE_I2_S && (uint64_t)matrix->rows * matrix->columns % 128 != 0)
         return tmac_fail(TMAC_UNSUPPORTED, "%s: %u x %u weights do not fill whole blocks",
                          matrix->name, matrix->rows, matrix->columns);
     snprintf(name, sizeof name, "%s.weight", matrix->name);
@@ -250,7 +282,8 @@ static tmac_status add_all(writer *w, const char *arch)
     const tmac_source *source = w->source;
     bool half_split = strcmp(arch, "llama") != 0;
     add_table(w, "token_embd.weight", &source->embedding);
-    add_vector(w, "rope_freqs.weight", source->rope_divisors, source->rope_dims / 2, 0);
+    if (rope_factor(source) == 0.0f)
+        add_vector(w, "rope_freqs.weight", source->rope_divisors, source->rope_dims / 2, 0);
     for (uint32_t l = 0; l < source->layer_count; l++)
         TMAC_TRY(add_layer(w, l, half_split));
     add_vector(w, "output_norm.weight", source->final_norm, source->dim, 0);
@@ -335,12 +368,35 @@ tmac_status tmac_gguf_type_parse(const char *text, uint32_t *type)
                      "--type %.20s: expected f32, f16, bf16, q8_0, tq1_0, tq2_0 or i2_s", text);
 }
 
-// FORMATS: a model with rows that are no multiple of 256 long cannot be TQ1_0 or TQ2_0.
-static bool falls_back(const tmac_source *source, uint32_t type)
+// The weights that one scale belongs to; rows are whole blocks.
+static uint32_t block_of(uint32_t type)
 {
-    bool blocks = type == TMAC_GGUF_TYPE_TQ1_0 || type == TMAC_GGUF_TYPE_TQ2_0;
-    return blocks && (source->dim % 256 != 0 || source->hidden % 256 != 0 ||
-                      source->heads * source->head_dim % 256 != 0);
+    if (type == TMAC_GGUF_TYPE_TQ1_0 || type == TMAC_GGUF_TYPE_TQ2_0) return 256;
+    return type == TMAC_GGUF_TYPE_Q8_0 ? 32 : 1;
+}
+
+static bool fills(const tmac_source *source, uint32_t block)
+{
+    return source->dim % block == 0 && source->hidden % block == 0 &&
+           source->heads * source->head_dim % block == 0;
+}
+
+// Who reads what is being written, where not everybody does.
+static void tell_readers(const writer *w, const char *arch, char note[TMAC_NOTE_BYTES])
+{
+    const char *only = w->type == TMAC_GGUF_TYPE_I2_S      ? "the type i2_s"
+                       : strcmp(arch, "bitnet-b1.58") == 0 ? "the architecture bitnet-b1.58"
+                                                           : NULL;
+    const tmac_low_rank *low = w->source->layers[0].extras.low;
+    bool corrected = false;
+    for (int p = 0; p < TMAC_SOURCE_PARTS; p++)
+        corrected |= low[p].rank != 0;
+    if (corrected)
+        snprintf(note, TMAC_NOTE_BYTES,
+                 "this file needs a llama.cpp that knows low-rank corrections: WrinkleFree's, not "
+                 "the original");
+    else if (only)
+        snprintf(note, TMAC_NOTE_BYTES, "%s is known to bitnet.cpp, and not to llama.cpp", only);
 }
 
 tmac_status tmac_gguf_write(const tmac_source *source, const char *path, const char *type_name,
@@ -351,14 +407,17 @@ tmac_status tmac_gguf_write(const tmac_source *source, const char *path, const c
     TMAC_TRY(tmac_gguf_type_parse(type_name, &w.type));
     TMAC_TRY(tmac_source_check(source));
     const char *arch = architecture_of(source);
-    if (!arch || (source->rope_magnitude != 0.0f && source->rope_magnitude != 1.0f))
+    if (!arch)
         return tmac_fail(TMAC_UNSUPPORTED,
-                         "%s: GGUF has no architecture that computes the same as this model", path);
-    if (falls_back(source, w.type)) {
+                         "%s: GGUF has no architecture that computes the same as this model: write "
+                         "TM2",
+                         path);
+    tell_readers(&w, arch, note);
+    if (!fills(source, block_of(w.type))) {
         snprintf(note, TMAC_NOTE_BYTES,
-                 "%s needs rows of a multiple of 256 weights, which this model has not (hidden "
+                 "%s needs rows of a multiple of %u weights, which this model has not (hidden "
                  "size %u, intermediate size %u): falling back to f16",
-                 type_name, source->dim, source->hidden);
+                 type_name, block_of(w.type), source->dim, source->hidden);
         w.type = TMAC_GGUF_TYPE_F16;
     }
     w.items = calloc((size_t)source->layer_count * LAYER_TENSORS + 8, sizeof *w.items);

@@ -4,8 +4,8 @@
 //           -1, 0, +1, and `weight_scale` beside it, one number that multiplies (autobitlinear) or divides (bitlinear)
 //   base-3  uint8 too, but byte = w0 + 3 w1 + 9 w2 + 27 w3, w = 0, 1, 2. Nothing in the file says so. Of 256 byte values
 //           37 mean something in both, so the whole tensor is looked at: a byte over 80 is not base-3, a field of 3 is
-//           not 2-bit. When both fit, or none, the tensor is refused; and a base-3 one is read only where the user says in
-//           which order its digits go.
+//           not 2-bit. Where none fits the tensor is refused. Where both do, the user has to say which it is, and of base-3
+//           digits always in which order they go.
 //   float   a model that is ternary at inference only: code = round(w / m) held to -1..1, with m the mean of |w| over the
 //           tensor, at least 1e-5. Exactly ternary floats are taken as they are.
 #include "convert/huggingface.h"
@@ -91,11 +91,11 @@ static tmac_status take_packed(tmac_source *source, tmac_matrix *matrix, bool di
     bool bits = !tmac_codes_have_3(tensor->data, tensor->bytes), digits = true;
     for (uint64_t i = 0; i < tensor->bytes && digits; i++)
         digits = tensor->data[i] <= 80;
-    if (bits && digits)
+    if (bits && digits && base3 == TMAC_BASE3_UNKNOWN)
         return tmac_fail(
             TMAC_UNSUPPORTED,
-            "tensor %s can be read as 2-bit fields and as base-3 digits, which differ: "
-            "refused rather than guessed",
+            "tensor %s can be read as 2-bit fields and as base-3 digits, which differ: give "
+            "--base3 none for 2-bit fields, or rows or flat for digits in that order",
             tensor->name);
     if (!bits && !digits)
         return tmac_fail(
@@ -103,7 +103,7 @@ static tmac_status take_packed(tmac_source *source, tmac_matrix *matrix, bool di
             "tensor %s holds a field of 3 and a byte over 80: neither 2-bit fields nor "
             "base-3 digits: damaged?",
             tensor->name);
-    if (digits && base3 == TMAC_BASE3_UNKNOWN)
+    if (!bits && (base3 == TMAC_BASE3_UNKNOWN || base3 == TMAC_BASE3_NONE))
         return tmac_fail(TMAC_UNSUPPORTED,
                          "tensor %s holds base-3 digits, whose order the file does not say: give "
                          "--base3 rows (digit i of a byte belongs to row r + i * rows / 4) or "
@@ -111,9 +111,9 @@ static tmac_status take_packed(tmac_source *source, tmac_matrix *matrix, bool di
                          tensor->name);
     matrix->number = TMAC_TERNARY;
     matrix->data = tensor->data;
-    matrix->read_codes = bits                       ? read_packed
-                         : base3 == TMAC_BASE3_ROWS ? read_base3_rows
-                                                    : read_base3_flat;
+    matrix->read_codes = !digits || base3 == TMAC_BASE3_NONE ? read_packed
+                         : base3 == TMAC_BASE3_ROWS          ? read_base3_rows
+                                                             : read_base3_flat;
     return take_packed_scale(source, matrix, divide, scale);
 }
 

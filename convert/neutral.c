@@ -177,6 +177,7 @@ tmac_status tmac_matrix_settle(tmac_source *source, tmac_matrix *matrix)
     float *copy = tmac_source_take(source, bytes);
     if (!copy) return tmac_no_memory();
     matrix->read_float(matrix, 0, matrix->rows, copy);
+    source->laborious = true;
     tmac_matrix_float(matrix, TMAC_F32, copy, 0);
     return tmac_ok();
 }

@@ -35,7 +35,7 @@ tmac_status tmac_bit_order_parse(const char *text, tmac_bit_order *order)
 
 tmac_status tmac_base3_parse(const char *text, tmac_base3 *base3)
 {
-    static const char *const names[] = {"rows", "flat", NULL};
+    static const char *const names[] = {"rows", "flat", "none", NULL};
     uint32_t value;
     tmac_status status = parse("base3", text, names, TMAC_BASE3_ROWS, &value);
     *base3 = (tmac_base3)value;

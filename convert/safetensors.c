@@ -246,7 +246,8 @@ static int compare_tensors(const void *a, const void *b)
 
 static tmac_status sort(tmac_safetensors *files, const json_t *index)
 {
-    qsort(files->tensors, files->tensor_count, sizeof *files->tensors, compare_tensors);
+    if (files->tensor_count) // NULL without
+        qsort(files->tensors, files->tensor_count, sizeof *files->tensors, compare_tensors);
     for (size_t i = 1; i < files->tensor_count; i++)
         if (compare_tensors(&files->tensors[i - 1], &files->tensors[i]) == 0)
             return tmac_fail(TMAC_BAD_FILE, "tensor %s is there twice", files->tensors[i].name);

@@ -112,6 +112,7 @@ tmac_status tmac_matrix_recognise(tmac_source *source, tmac_matrix *matrix)
     float *row = malloc(matrix->columns * sizeof *row);
     tmac_status status = scales && row ? tmac_ok() : tmac_no_memory();
     if (status.code == TMAC_OK && scan(matrix, row, scales)) {
+        source->laborious = true;
         status = tmac_matrix_group_scales(source, matrix, scales, RECOGNISED_GROUP);
         if (status.code == TMAC_OK && matrix->read_codes) { // a reader's own
             matrix->number = TMAC_TERNARY;

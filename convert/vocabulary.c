@@ -85,6 +85,14 @@ static tmac_status mark_bytes(tmac_vocabulary *vocabulary, char *text)
     return tmac_ok();
 }
 
+// llama2.c writes "<s>" and "</s>" between line ends; elsewhere they are known by their names.
+static void take_off_line_ends(tmac_piece *piece)
+{
+    if (piece->bytes < 3 || piece->text[0] != '\n' || piece->text[piece->bytes - 1] != '\n') return;
+    piece->text++;
+    piece->bytes -= 2;
+}
+
 static tmac_status read_tokenizer_bin(const tmac_map *map, tmac_vocabulary *vocabulary)
 {
     uint32_t size = 0;
@@ -104,6 +112,7 @@ static tmac_status read_tokenizer_bin(const tmac_map *map, tmac_vocabulary *voca
         piece->text = text;
         text += piece->bytes;
         from += RECORD_BYTES + piece->bytes;
+        if (piece->kind == TMAC_PIECE_CONTROL) take_off_line_ends(piece);
     }
     vocabulary->unknown = 0;
     vocabulary->bos = size > 1 ? 1 : -1;

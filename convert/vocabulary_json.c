@@ -14,6 +14,9 @@
 
 #include "convert/vocabulary.h"
 
+// Ids need not be all in use, but a few bytes of a file may not claim memory for millions.
+enum { GAPS_MAX = 16, GAPS_FEW = 4096 };
+
 bool tmac_is_tokenizer_json(const tmac_map *map)
 {
     for (size_t i = 0; i < map->bytes && i < 64; i++)
@@ -62,11 +65,17 @@ static tmac_status count_pieces(const reader *in, uint32_t *size, size_t *text_b
     const char *key;
     json_t *value;
     size_t index;
-    json_object_foreach(json_object_get(in->model, "vocab"), key, value)
+    json_t *vocab = json_object_get(in->model, "vocab");
+    const json_t *added = json_object_get(in->root, "added_tokens");
+    json_object_foreach(vocab, key, value)
         TMAC_TRY(count_piece(value, strlen(key), size, text_bytes));
-    json_array_foreach(json_object_get(in->root, "added_tokens"), index, value) TMAC_TRY(
+    json_array_foreach(added, index, value) TMAC_TRY(
         count_piece(json_object_get(value, "id"),
                     json_string_length(json_object_get(value, "content")), size, text_bytes));
+    const size_t pieces = json_object_size(vocab) + json_array_size(added);
+    if (*size > GAPS_MAX * pieces + GAPS_FEW)
+        return tmac_fail(TMAC_BAD_FILE, "ids go up to %u, but there are only %zu pieces", *size - 1,
+                         pieces);
     return *size ? tmac_ok() : tmac_fail(TMAC_BAD_FILE, "the tokenizer has no pieces");
 }
 

@@ -21,6 +21,7 @@
 #include "db/record.h"
 #include "runtime/kernel.h"
 #include "runtime/plan.h"
+#include "runtime/source.h"
 
 typedef struct tmac_db tmac_db;
 
@@ -36,6 +37,8 @@ tmac_status tmac_db_default_path(char path[TMAC_DB_PATH_BYTES]);
 
 // path NULL: the default. A file that is no database of ours, or one with a newer schema, is refused and left as it is.
 tmac_status tmac_db_open(const char *path, tmac_db_mode mode, tmac_db **db);
+// An empty database in memory, gone when it is closed.
+tmac_status tmac_db_open_memory(tmac_db **db);
 void tmac_db_close(tmac_db *db); // NULL is harmless
 const char *tmac_db_path(const tmac_db *db);
 
@@ -153,7 +156,8 @@ bool tmac_db_faster(const tmac_db_figure *a, const tmac_db_figure *b);
 tmac_status tmac_db_plan(const tmac_db *db, const tmac_host *host, const tmac_input_set *sets,
                          uint32_t count, uint32_t threads, tmac_isa_set isa, tmac_plan *plan);
 
-// The same from trials alone. tmac_db_plan puts the newest judgement of exactly this plan in its place, where there is one.
+// The same from trials alone. tmac_db_plan puts the newest judgement of exactly this plan in its place, where any layer has
+// one that a trusted signer made.
 tmac_status tmac_db_plan_of_trials(const tmac_db *db, const tmac_host *host,
                                    const tmac_input_set *sets, uint32_t count, uint32_t threads,
                                    tmac_isa_set isa, tmac_plan *plan);
@@ -167,7 +171,23 @@ typedef struct tmac_db_judgement {
     uint64_t decode_ns, prefill_ns; // of a token, by the plan chosen; 0: not timed
     uint32_t samples;
 } tmac_db_judgement;
+// Signed with the user's key, which is made when there is none.
 tmac_status tmac_db_put_judgement(tmac_db *db, const tmac_db_judgement *judgement);
+
+// With how many bits a weight a head was screened fastest; db/screening.c.
+typedef struct tmac_db_screening {
+    tmac_db_name host, run;
+    uint64_t measured;       // Unix time, nanoseconds
+    const tmac_matrix *head; // as it is stored
+    uint32_t threads, bits;
+    uint64_t ns[9]; // of the head of one token, by bits; 0: not measured
+} tmac_db_screening;
+tmac_status tmac_db_put_screening(tmac_db *db, const tmac_db_screening *screening);
+
+// What this very host measured for this head, with another number of threads where there is nothing better; *bits = 0
+// where it measured nothing. db may be NULL.
+tmac_status tmac_db_screen_bits(const tmac_db *db, const tmac_host *host, const tmac_matrix *head,
+                                uint32_t threads, uint32_t *bits);
 
 // The newest bandwidth that a run of this many threads recorded for a host; 0 when none did.
 uint64_t tmac_db_bandwidth(const tmac_db *db, const tmac_db_name *host, uint32_t threads);

@@ -7,12 +7,16 @@
 //
 //   judgement   NAMES of host and run; judged: Unix time; trials: hash of the plan that was corrected; plan: hash of the
 //               plan chosen; entryN: its input sets, "KEY|LAYOUT|KERNEL|..." with one kernel per bucket; decode_ns and
-//               prefill_ns: of a token; samples
+//               prefill_ns: of a token; samples; by, signature: db/keys.h
+//
+// It decides what runs, as a trial does, so it counts only where its signer is trusted: whoever tunes signs with his own
+// key. What the system's database says, root has put there.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "db/keys.h"
 #include "db/store.h"
 
 // A plan's name: what it runs, to the machine code.
@@ -104,11 +108,16 @@ tmac_status tmac_db_put_judgement(tmac_db *db, const tmac_db_judgement *j)
     tmac_record_number(&record, "decode_ns", j->decode_ns);
     tmac_record_number(&record, "prefill_ns", j->prefill_ns);
     tmac_record_number(&record, "samples", j->samples);
+    tmac_key_pair pair;
+    TMAC_TRY(tmac_key_own(db->path, true, &pair));
+    tmac_status status = tmac_record_sign(&record, &pair);
+    explicit_bzero(&pair, sizeof pair);
+    TMAC_TRY(status);
     char *text;
     size_t bytes;
     tmac_db_name name;
     TMAC_TRY(tmac_record_text(&record, &text, &bytes));
-    tmac_status status = tmac_db_put(db, text, bytes, &name);
+    status = tmac_db_put(db, text, bytes, &name);
     free(text);
     return status;
 }
@@ -133,43 +142,85 @@ static bool applies(const tmac_record *record, const char *self, const char *tri
     return strcmp(hex, tmac_record_get(record, "plan")) == 0;
 }
 
+// Whether its signer is trusted by the keys beside the database at `path`.
+static bool believed(const tmac_record *record, const char *path)
+{
+    tmac_public_key key;
+    tmac_keyring ring;
+    if (tmac_record_signer(record, &key).code != TMAC_OK ||
+        tmac_keyring_load(path, &ring).code != TMAC_OK)
+        return false;
+    const tmac_trust trust = tmac_keyring_trust(&ring, &key);
+    tmac_keyring_free(&ring);
+    return trust == TMAC_TRUST_OWN || trust == TMAC_TRUST_TRUSTED;
+}
+
+// What is asked of each layer, and the newest answer so far.
+typedef struct question {
+    const char *path; // whose keys count
+    const char *self, *trials;
+    tmac_isa_set isa;
+    const tmac_plan *plan;
+    tmac_record *record; // room to read into
+    int64_t judged;      // of the answer; -1: none yet
+    tmac_plan answer;
+} question;
+
+static tmac_status consult(const tmac_db *db, question *ask)
+{
+    sqlite3_stmt *q;
+    int code;
+    if (!db->sqlite) return tmac_ok();
+    TMAC_TRY(tmac_store_cached(db, TMAC_SQL_JUDGEMENTS,
+                               "SELECT r.bytes, j.judged FROM judgement j JOIN record r ON"
+                               " r.id = j.record WHERE j.host = ? AND j.trials = ?"
+                               " ORDER BY j.judged DESC, r.name",
+                               &q));
+    sqlite3_bind_text(q, 1, ask->self, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(q, 2, ask->trials, -1, SQLITE_TRANSIENT);
+    while ((code = sqlite3_step(q)) == SQLITE_ROW && sqlite3_column_int64(q, 1) > ask->judged) {
+        tmac_plan corrected;
+        const char *bytes = sqlite3_column_blob(q, 0);
+        if (!bytes ||
+            tmac_record_parse(bytes, (size_t)sqlite3_column_bytes(q, 0), ask->record).code !=
+                TMAC_OK ||
+            ask->record->version != 1 ||
+            !applies(ask->record, ask->self, ask->trials, ask->isa, ask->plan, &corrected) ||
+            !(db->system || believed(ask->record, ask->path)))
+            continue;
+        ask->answer = corrected;
+        ask->judged = sqlite3_column_int64(q, 1);
+    }
+    const tmac_status status = code == SQLITE_ROW || code == SQLITE_DONE
+                                   ? tmac_ok()
+                                   : tmac_store_fail(db, code, "reading judgements");
+    sqlite3_reset(q);
+    return status;
+}
+
 tmac_status tmac_db_plan(const tmac_db *db, const tmac_host *host, const tmac_input_set *sets,
                          uint32_t count, uint32_t threads, tmac_isa_set isa, tmac_plan *plan)
 {
     TMAC_TRY(tmac_db_plan_of_trials(db, host, sets, count, threads, isa, plan));
-    if (!db || !db->sqlite || plan->entry_count == 0) return tmac_ok();
+    if (!db || plan->entry_count == 0) return tmac_ok();
     for (uint32_t i = 0; i < plan->entry_count; i++)
         if (plan->entries[i].rung != TMAC_RUNG_HOST) return tmac_ok();
     tmac_db_name self;
     char trials[TMAC_HASH_HEX];
     TMAC_TRY(tmac_host_name(host, &self));
     hash_plan(plan, trials);
-    isa |= 1u << TMAC_ISA_SCALAR;
-    sqlite3_stmt *q;
-    TMAC_TRY(tmac_store_cached(db, TMAC_SQL_JUDGEMENTS,
-                               "SELECT r.bytes FROM judgement j JOIN record r ON r.id = j.record"
-                               " WHERE j.host = ? AND j.trials = ? ORDER BY j.judged DESC, r.name",
-                               &q));
-    sqlite3_bind_text(q, 1, self.hex, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_text(q, 2, trials, -1, SQLITE_TRANSIENT);
-    int code = sqlite3_step(q);
-    tmac_record *record = code == SQLITE_ROW ? malloc(sizeof *record) : NULL;
-    tmac_plan judged = *plan;
-    for (; code == SQLITE_ROW && record; code = sqlite3_step(q)) {
-        tmac_plan corrected;
-        const char *bytes = sqlite3_column_blob(q, 0);
-        if (!bytes ||
-            tmac_record_parse(bytes, (size_t)sqlite3_column_bytes(q, 0), record).code != TMAC_OK ||
-            record->version != 1 || !applies(record, self.hex, trials, isa, plan, &corrected))
-            continue;
-        judged = corrected;
-        code = SQLITE_DONE; // the newest counts
-        break;
-    }
-    sqlite3_reset(q);
-    if (code == SQLITE_ROW) code = SQLITE_NOMEM;
-    free(record);
-    if (code != SQLITE_DONE) return tmac_store_fail(db, code, "reading judgements");
-    *plan = judged;
-    return tmac_ok();
+    question q = {.path = db->path,
+                  .self = self.hex,
+                  .trials = trials,
+                  .isa = isa | 1u << TMAC_ISA_SCALAR,
+                  .plan = plan,
+                  .judged = -1};
+    q.record = malloc(sizeof *q.record);
+    if (!q.record) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a judgement");
+    tmac_status status = consult(db, &q);
+    for (uint32_t i = 0; i < db->layer_count && status.code == TMAC_OK; i++)
+        status = consult(db->layers[i], &q);
+    free(q.record);
+    if (status.code == TMAC_OK && q.judged >= 0) *plan = q.answer;
+    return status;
 }

@@ -34,6 +34,15 @@ tmac_status tmac_db_add_layer(tmac_db *db, const char *path, bool optional)
     return tmac_ok();
 }
 
+void tmac_layer_label(const tmac_db *db, uint32_t i, char label[TMAC_LAYER_LABEL])
+{
+    const bool system = db->layer_count > 0 && db->layers[0]->system;
+    if (i == 0 || (i == 1 && system))
+        snprintf(label, TMAC_LAYER_LABEL, "%s", i ? "system" : "own");
+    else
+        snprintf(label, TMAC_LAYER_LABEL, "fleet%u", i - system);
+}
+
 tmac_status tmac_db_open_layers(const char *path, const char *fleet, tmac_db **db)
 {
     const char *system = getenv("TMAC_SYSTEM_DB");

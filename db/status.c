@@ -256,7 +256,6 @@ static int by_set(const void *a, const void *b)
 tmac_status tmac_db_status(const tmac_db *db, const tmac_host *host, tmac_db_inventory *inventory)
 {
     const tmac_db *all[TMAC_DB_LAYERS + 1] = {db};
-    uint32_t fleet = 0;
     tmac_db_name self;
     memset(inventory, 0, sizeof *inventory);
     TMAC_TRY(tmac_host_name(host, &self));
@@ -269,10 +268,7 @@ tmac_status tmac_db_status(const tmac_db *db, const tmac_host *host, tmac_db_inv
         struct stat facts;
         if (i > 0) all[i] = db->layers[i - 1];
         row->path = i > 0 ? all[i]->source : db->path;
-        if (i == 0 || all[i]->system)
-            snprintf(row->label, sizeof row->label, "%s", i > 0 ? "system" : "own");
-        else
-            snprintf(row->label, sizeof row->label, "fleet%u", ++fleet);
+        tmac_layer_label(db, i, row->label);
         row->exists = all[i]->sqlite != NULL;
         if (!row->exists) continue;
         if (stat(row->path, &facts) == 0) row->file_bytes = (uint64_t)facts.st_size;

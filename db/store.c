@@ -174,6 +174,7 @@ tmac_status tmac_store_commit(const tmac_db *db, tmac_status status)
         // Numbers of rows that are no longer there.
         memset(db->caches->names, 0, sizeof db->caches->names);
         memset(db->caches->variants, 0, sizeof db->caches->variants);
+        memset(db->caches->runs, 0, sizeof db->caches->runs);
     }
     return status;
 }
@@ -455,6 +456,11 @@ tmac_status tmac_store_memory(const char *label, tmac_db **db)
     tmac_db_close(*db);
     *db = NULL;
     return status;
+}
+
+tmac_status tmac_db_open_memory(tmac_db **db)
+{
+    return tmac_store_memory("(in memory)", db);
 }
 
 // file:PATH?immutable=1 with the bytes that a URI gives a meaning to spelt out.

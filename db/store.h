@@ -22,6 +22,7 @@ typedef enum tmac_sql {
     TMAC_SQL_RUN_ID,
     TMAC_SQL_FIGURES,
     TMAC_SQL_VARIANT_OF,
+    TMAC_SQL_STARTED,
     TMAC_SQL_BANDWIDTH,
     TMAC_SQL_DONORS,
     TMAC_SQL_STATE,
@@ -39,6 +40,7 @@ enum {
     TMAC_DB_LAYERS = 16,
     TMAC_DB_NAME_CACHE = 4096,
     TMAC_DB_VARIANT_CACHE = 1024,
+    TMAC_DB_RUN_CACHE = 64,
 };
 
 // What a handle remembers beside the file; none of it is the database's content.
@@ -60,6 +62,10 @@ typedef struct tmac_caches {
         int64_t variant; // 0: nothing remembered
         size_t place;
     } variants[TMAC_DB_VARIANT_CACHE];
+    // When runs began: in the same way.
+    struct {
+        int64_t run, started;
+    } runs[TMAC_DB_RUN_CACHE];
 } tmac_caches;
 
 struct tmac_db {
@@ -73,6 +79,10 @@ struct tmac_db {
     struct tmac_db *layers[TMAC_DB_LAYERS]; // looked up together with this one; owned
     uint32_t layer_count;
 };
+
+// What layer i of a database is called, 0 being itself: "own", "system", "fleet1", ...
+enum { TMAC_LAYER_LABEL = 16 };
+void tmac_layer_label(const tmac_db *db, uint32_t i, char label[TMAC_LAYER_LABEL]);
 
 // Where a trial came from: later ones in this list are never turned back into earlier ones.
 typedef enum tmac_origin {

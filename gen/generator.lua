@@ -9,6 +9,7 @@
 
 local template = load(embedded("gen/template.lua"), "@gen/template.lua")()
 local variants = load(embedded("gen/variants.lua"), "@gen/variants.lua")()
+local helpers = setmetatable(load(embedded("gen/helpers.lua"), "@gen/helpers.lua")(), { __index = _G })
 
 local generator = {}
 
@@ -75,11 +76,16 @@ local function names_of(line, isa)
     return setmetatable({
         isa = isa, family = line.family, preparation = line.preparation, near = variants.near,
         bits = line.bits,
-    }, { __index = _G })
+    }, { __index = helpers })
 end
 
-local function seen_by_kernel(name, p, names)
-    return setmetatable({ name = name }, { __index = function(_, key)
+-- How many rows of a tile a worker can take: all, or fewer of tall ones where the line says so.
+local function span_of(line, p)
+    return math.min(line.span or p.rows, p.rows)
+end
+
+local function seen_by_kernel(name, line, p, names)
+    return setmetatable({ name = name, span = span_of(line, p) }, { __index = function(_, key)
         local parameter = p[key]
         if parameter ~= nil then return parameter end
         return names[key]
@@ -100,6 +106,7 @@ local function kernel_entry(name, line, isa, p, own)
         { "compiler", own.compiler },
         { "isa", isa.enum },
         { "layout", own.layout },
+        { "row_span", span_of(line, p) },
         { "token_block", p.tokens },
         { "tokens_min", line.tokens_min or p.tokens },
         { "preparation", quoted(line.preparation) },
@@ -120,7 +127,7 @@ local function render_kernels(line, isa, layouts, result)
             if not layouts[layout] then error(("gen/variants.lua: %s reads layout %s, which is not there")
                 :format(unit, layout), 0) end
             local name = kernel_name(unit, line.isa, p)
-            local body = template.render(file, "kernel", seen_by_kernel(name, p, names))
+            local body = template.render(file, "kernel", seen_by_kernel(name, line, p, names))
             local parameters = parameter_text(p)
             local source_id = sha256(shared .. body .. parameters .. isa.name)
             local head = kernel_head(name, file, parameters, source_id)
@@ -320,7 +327,7 @@ function generator.specialise(arch, wanted, compiler, abi)
         end
         local name = ("%s_k%d"):format(kernel_name(unit_name, line.isa, p), want.columns)
         if want.group ~= want.columns then name = name .. "g" .. want.group end
-        local body = template.render(file, "kernel", seen_by_kernel(name, p, names))
+        local body = template.render(file, "kernel", seen_by_kernel(name, line, p, names))
         body = specialised_text(name, body, want, p.tokens)
         local parameters = ("%s columns=%d group=%d"):format(parameter_text(p), want.columns, want.group)
         local source_id = sha256(unit.shared .. body .. parameters .. isa.name)

@@ -42,23 +42,24 @@ variants.layouts = {
 --   prefetch  bytes ahead of the weights being read at which they are fetched into the second-level cache; from there
 --             they come into the first `near` bytes ahead. At `near` there is only that; 0 leaves all to the hardware.
 --             (Streaming on a Xeon of family 6, model 207: none 11, near alone 13, both 16.5 GB/s of 17.)
-variants.near = 2048
-local ahead = { 0, 2048, 4096, 16384 }
+-- A line's `span` lets workers share a tile, in multiples of so many rows.
+variants.near = 4096
+local ahead = { 0, 4096, 16384, 65536 }
 variants.kernels = {
     { family = "mad2", isa = "scalar", preparation = "bytes16",
       axes = { { rows = { 16, 32, 64, 128 }, tokens = { 1 }, prefetch = { 0 } } } },
     { family = "mad2", isa = "avx2", template = "mad2_maddubs", preparation = "bytes16",
       axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = ahead },
-               { rows = { 16 }, tokens = { 2, 3 }, prefetch = { 0, 4096 } } } },
+               { rows = { 16 }, tokens = { 2, 3 }, prefetch = { 0, 16384 } } } },
     { family = "mad2", isa = "sse41", template = "mad2_maddubs", preparation = "bytes16",
-      axes = { { rows = { 16 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+      axes = { { rows = { 16 }, tokens = { 1 }, prefetch = { 0, 16384 } },
                { rows = { 16 }, tokens = { 2 }, prefetch = { 0 } } } },
     { family = "mad2", isa = "avxvnni", template = "mad2_dpbusd", preparation = "bytes16",
-      axes = { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+      axes = { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = { 0, 16384 } },
                { rows = { 16 }, tokens = { 4 }, prefetch = { 0 } },
-               { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 16384 } } } },
     { family = "mad2", isa = "avx512bw", template = "mad2_maddubs", preparation = "bytes16",
-      axes = { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+      axes = { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = { 0, 16384 } },
                { rows = { 32, 64 }, tokens = { 4 }, prefetch = { 0 } } } },
     { family = "mad2", isa = "avx512vnni", template = "mad2_dpbusd", preparation = "bytes16",
       axes = { { rows = { 16, 32, 64, 128 }, tokens = { 1 }, prefetch = ahead },
@@ -67,18 +68,18 @@ variants.kernels = {
                { rows = { 128 }, tokens = { 2 }, prefetch = { 0 } } } },
     { family = "lut5", isa = "scalar", preparation = "lut5",
       axes = { { rows = { 64, 128, 256, 512 }, tokens = { 1 }, prefetch = { 0 } } } },
-    { family = "lut5", isa = "avx512gfni", template = "lut5_vpermi2b", preparation = "lut5",
-      axes = { { rows = { 64, 128 }, tokens = { 1 }, prefetch = { 0, 4096 } },
+    { family = "lut5", isa = "avx512gfni", template = "lut5_vpermi2b", preparation = "lut5", span = 128,
+      axes = { { rows = { 64, 128 }, tokens = { 1 }, prefetch = { 0, 16384 } },
                { rows = { 256, 512 }, tokens = { 1 }, prefetch = ahead },
                { rows = { 128 }, tokens = { 2 }, prefetch = { 0, 8192 } },
                { rows = { 64 }, tokens = { 4 }, prefetch = { 0 } } } },
-    { family = "lut5", isa = "avx512vbmi", template = "lut5_vpermi2b", preparation = "lut5",
-      axes = { { rows = { 128 }, tokens = { 1, 2 }, prefetch = { 0, 4096 } },
+    { family = "lut5", isa = "avx512vbmi", template = "lut5_vpermi2b", preparation = "lut5", span = 128,
+      axes = { { rows = { 128 }, tokens = { 1, 2 }, prefetch = { 0, 16384 } },
                { rows = { 256, 512 }, tokens = { 1 }, prefetch = ahead } } },
     -- Many tokens: a panel of weights is decoded once for all of them.
-    { family = "lut5", isa = "avx512vbmi", method = "panel", template = "panel", preparation = "bytes20",
+    { family = "lut5", isa = "avx512vbmi", method = "panel", template = "panel", preparation = "bytes20", span = 128,
       axes = { { rows = { 64, 128, 256, 512 }, tokens = { 4 }, prefetch = { 0, 16384 } } } },
-    { family = "lut5", isa = "amx", template = "panel", tokens_min = 8, preparation = "bytes20",
+    { family = "lut5", isa = "amx", template = "panel", tokens_min = 8, preparation = "bytes20", span = 128,
       axes = { { rows = { 64, 128, 256, 512 }, tokens = { 16 }, prefetch = { 0 } } } },
     { family = "mad2", isa = "avx512vnni", method = "panel", template = "panel", preparation = "bytes16",
       tokens_min = 8, axes = { { rows = { 32, 64, 128 }, tokens = { 4 }, prefetch = { 0, 16384 } } } },
@@ -87,38 +88,38 @@ variants.kernels = {
     { family = "lut3", isa = "scalar", preparation = "lut3",
       axes = { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = { 0 } } } },
     { family = "lut3", isa = "ssse3", template = "lut3_pshufb", preparation = "lut3",
-      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096 } } } },
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 16384 } } } },
     { family = "lut3", isa = "avx2", template = "lut3_pshufb", preparation = "lut3",
       axes = { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = ahead },
-               { rows = { 32 }, tokens = { 2, 4 }, prefetch = { 0, 4096 } },
-               { rows = { 64 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+               { rows = { 32 }, tokens = { 2, 4 }, prefetch = { 0, 16384 } },
+               { rows = { 64 }, tokens = { 2 }, prefetch = { 0, 16384 } } } },
     { family = "lut2", isa = "scalar", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0 } } } },
     { family = "lut2", isa = "ssse3", template = "lut2_pshufb", preparation = "lut2",
-      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096 } } } },
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 16384 } } } },
     { family = "lut2", isa = "avx2", template = "lut2_pshufb", preparation = "lut2",
       axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = ahead },
-               { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 16384 } } } },
     { family = "mad2", isa = "neon", preparation = "bytes16",
-      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
-               { rows = { 16 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 4096, 16384 } },
+               { rows = { 16 }, tokens = { 2 }, prefetch = { 0, 16384 } } } },
     { family = "mad2", isa = "dotprod", preparation = "bytes16",
-      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
-               { rows = { 16 }, tokens = { 4 }, prefetch = { 0, 4096 } },
+      axes = { { rows = { 16, 32 }, tokens = { 1 }, prefetch = { 0, 4096, 16384 } },
+               { rows = { 16 }, tokens = { 4 }, prefetch = { 0, 16384 } },
                { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
     { family = "mad2", isa = "i8mm", preparation = "bytes16",
-      axes = { { rows = { 16 }, tokens = { 2, 4, 16 }, prefetch = { 0, 4096 } } } },
+      axes = { { rows = { 16 }, tokens = { 2, 4, 16 }, prefetch = { 0, 16384 } } } },
     { family = "lut3", isa = "neon", preparation = "lut3",
-      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
-               { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 4096 } } } },
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096, 16384 } },
+               { rows = { 32 }, tokens = { 2 }, prefetch = { 0, 16384 } } } },
     { family = "lut2", isa = "neon", preparation = "lut2",
-      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 2048, 4096 } },
+      axes = { { rows = { 32, 64 }, tokens = { 1 }, prefetch = { 0, 4096, 16384 } },
                { rows = { 32 }, tokens = { 2 }, prefetch = { 0 } } } },
 }
 
 -- Weights of 1 to 4 bits: bit planes for lookup, and multiply-add. The templates serve every width, which is part of the
 -- names: bits4_avx2_r32_n1_p0. As many rows as leave the sums of all planes in registers.
-local none, some = { 0 }, { 0, 4096 }
+local none, some = { 0 }, { 0, 16384 }
 for bits = 1, 4 do
     local function layout(family, code_length, rows)
         table.insert(variants.layouts, { family = family, bits = bits, code_length = code_length, rows = rows })
@@ -132,10 +133,13 @@ for bits = 1, 4 do
     kernels("bits", "scalar", "bits", { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = none } })
     kernels("bits", "avx2", "bits", {
         { rows = bits <= 2 and { 32, 64 } or { 32 }, tokens = { 1 }, prefetch = some },
-        bits <= 2 and { rows = { 32 }, tokens = { 2 }, prefetch = none } or nil })
+        bits <= 2 and { rows = { 32 }, tokens = { 2 }, prefetch = none } or nil }, "bits_pshufb")
     kernels("bits", "avx512bw", "bits", {
         { rows = { 64, 128 }, tokens = { 1 }, prefetch = some },
-        { rows = { 64 }, tokens = { 2 }, prefetch = none } })
+        { rows = { 64 }, tokens = { 2 }, prefetch = none } }, "bits_pshufb")
+    kernels("bits", "neon", "bits", {
+        { rows = bits <= 2 and { 32, 64 } or { 32 }, tokens = { 1 }, prefetch = some },
+        bits <= 2 and { rows = { 32 }, tokens = { 2 }, prefetch = none } or nil })
     kernels("madq", "scalar", "bytes32", { { rows = { 16, 32, 64 }, tokens = { 1 }, prefetch = none } })
     kernels("madq", "avx2", "bytes32", {
         { rows = { 16, 32 }, tokens = { 1 }, prefetch = some },

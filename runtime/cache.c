@@ -35,7 +35,7 @@
 
 const char tmac_cache_magic[8] = {'T', 'M', 'A', 'C', 'P', 'A', 'C', 'K'};
 enum { ENTRIES_MAX = 1 << 20 };
-static const uint64_t DEFAULT_LIMIT = 16ull << 30, LAST_WAIT_NS = 3000000000ull;
+static const uint64_t LAST_WAIT_NS = 3000000000ull;
 
 bool tmac_cache_directory(char *path, size_t room)
 {
@@ -238,7 +238,7 @@ tmac_cache *tmac_cache_open(const char *directory, uint64_t limit, tmac_pool *po
     tmac_cache *cache = calloc(1, sizeof *cache);
     if (!cache) return NULL;
     cache->count = count;
-    cache->limit = limit ? limit : DEFAULT_LIMIT;
+    cache->limit = limit ? limit : TMAC_CACHE_LIMIT;
     atomic_init(&cache->deadline, UINT64_MAX);
     cache->pieces = calloc(count + (size_t)1, sizeof *cache->pieces);
     if (!cache->pieces) {

@@ -248,8 +248,11 @@ tmac_status tmac_decode_top(tmac_model *model, const tmac_batch_item *items, uin
     for (uint32_t n = 0; n < count; n++)
         embedding->read_float(embedding, items[n].token, 1,
                               model->x + (size_t)n * model->source->dim);
+    const uint64_t waited = tmac_pool_waited(model->pool);
     tmac_pool_run(model->pool, layers_phase, &pass);
     run_head(&pass, top, logits);
+    model->profile.waiting_ns +=
+        (tmac_pool_waited(model->pool) - waited) / tmac_pool_threads(model->pool);
     for (uint32_t i = 0; i < count; i++)
         items[i].session->length = items[i].position + 1;
     model->profile.tokens += count;

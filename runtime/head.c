@@ -5,6 +5,9 @@
 // the vector alone, so how rows are dealt to workers changes no bit.
 #include "runtime/head.h"
 
+#include <assert.h>
+#include <stdatomic.h>
+
 #include "runtime/model_private.h"
 
 tmac_head_shape tmac_head_shape_of(uint32_t rows, uint32_t columns, uint32_t bits)
@@ -52,21 +55,27 @@ bool tmac_head_pack(const tmac_head *head, const tmac_matrix *matrix, uint32_t t
     return head->kernels->pack_tile(shape, rows, count, to, tmac_head_losses(shape, to));
 }
 
-tmac_status tmac_head_plan(tmac_model *model, tmac_isa_set isa)
+tmac_status tmac_head_plan(tmac_model *model, tmac_isa_set isa, uint32_t screen_bits)
 {
-    static const uint32_t BITS[] = {[TMAC_HEAD_Q8] = 8,
-                                    [TMAC_HEAD_Q6] = 6,
-                                    [TMAC_HEAD_Q4] = 4,
-                                    [TMAC_HEAD_SCREENED] = TMAC_SCREEN_BITS};
+    static const uint32_t BITS[TMAC_HEAD_KINDS] = {
+        [TMAC_HEAD_Q8] = 8, [TMAC_HEAD_Q6] = 6, [TMAC_HEAD_Q4] = 4};
     tmac_head *head = &model->head;
     const tmac_source *source = model->source;
+    head->isa = isa;
     if (head->kind == TMAC_HEAD_STORED) return tmac_ok();
     if (source->dim > TMAC_HEAD_COLUMNS_MAX)
         return tmac_fail(TMAC_UNSUPPORTED,
                          "a head of %u columns: at most %d can be rounded to integers; use --head "
                          "stored",
                          source->dim, TMAC_HEAD_COLUMNS_MAX);
-    head->shape = tmac_head_shape_of(source->vocab, source->dim, BITS[head->kind]);
+    uint32_t bits = BITS[head->kind];
+    if (head->kind == TMAC_HEAD_SCREENED) {
+        bits = screen_bits ? screen_bits : tmac_screen_rule(source->dim);
+        if (bits != 4 && bits != 5 && bits != 6 && bits != 8)
+            return tmac_fail(TMAC_USAGE, "screening with %u bits a weight: 4, 5, 6 and 8 exist",
+                             bits);
+    }
+    head->shape = tmac_head_shape_of(source->vocab, source->dim, bits);
     if (head->kind == TMAC_HEAD_SCREENED) tmac_head_shape_add_losses(&head->shape);
     head->kernels = tmac_head_kernels_for(isa);
     return tmac_ok();
@@ -110,6 +119,54 @@ tmac_status tmac_head_make_workspace(tmac_model *model)
 void tmac_head_free(tmac_head *head)
 {
     tmac_arena_free(&head->memory);
+    tmac_arena_free(&head->copy);
+}
+
+typedef struct copy_task {
+    tmac_model *model;
+    float *rows; // [workers][TMAC_HEAD_ROWS][columns]
+    atomic_bool broken;
+} copy_task;
+
+static void copy_phase(void *argument, uint32_t worker, uint32_t workers)
+{
+    copy_task *task = argument;
+    tmac_head *head = &task->model->head;
+    float *rows = task->rows + (size_t)worker * TMAC_HEAD_ROWS * head->shape.columns;
+    uint64_t begin, end;
+    tmac_share(tmac_head_tiles(&head->shape), worker, workers, &begin, &end);
+    for (uint64_t tile = begin; tile < end; tile++)
+        if (!tmac_head_pack(head, &task->model->source->head, (uint32_t)tile, rows,
+                            head->tiles + tile * head->shape.tile_bytes))
+            task->broken = true;
+}
+
+tmac_status tmac_model_screen_with(tmac_model *model, uint32_t bits)
+{
+    tmac_head *head = &model->head;
+    assert(tmac_head_keeps_stored(head->kind));
+    tmac_head_free(head);
+    head->kind = TMAC_HEAD_SCREENED;
+    TMAC_TRY(tmac_head_plan(model, head->isa, bits));
+    const size_t bytes = tmac_head_tiles(&head->shape) * head->shape.tile_bytes;
+    const size_t row_bytes = (size_t)tmac_pool_threads(model->pool) * TMAC_HEAD_ROWS *
+                             head->shape.columns * sizeof(float);
+    tmac_arena rows;
+    TMAC_TRY(tmac_arena_new(row_bytes, &rows));
+    tmac_status status = tmac_arena_new(bytes, &head->copy);
+    if (status.code == TMAC_OK) {
+        head->tiles = tmac_arena_take(&head->copy, bytes);
+        model->profile.head_bytes = bytes;
+        copy_task task = {.model = model, .rows = tmac_arena_take(&rows, row_bytes)};
+        tmac_pool_run(model->pool, copy_phase, &task);
+        if (task.broken)
+            status = tmac_fail(TMAC_BAD_FILE,
+                               "%s: weights that are not finite cannot be rounded to %u bits",
+                               model->source->head.name, bits);
+    }
+    tmac_arena_free(&rows);
+    if (status.code == TMAC_OK) status = tmac_head_make_workspace(model);
+    return status;
 }
 
 // --------------------------------------------------------------------------------------------------- multiplication

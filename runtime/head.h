@@ -1,4 +1,4 @@
-// Integer heads: the language-model head requantized to 4, 6 or 8 bits a weight, multiplied by int8 activations.
+// Integer heads: the language-model head requantized to 4, 5, 6 or 8 bits a weight, multiplied by int8 activations.
 //
 // A head is an array of tiles. A tile holds 16 rows: all codes first, then the scales, then perhaps losses.
 //
@@ -9,10 +9,13 @@
 //             6 bits  three: sets 0 and 1 as low and high nibbles, sets 2 and 3 the same, then the upper two bits of
 //                     set s at bits 2s and 2s + 1
 //             4 bits  two: sets 0 and 1 as low and high nibbles, then sets 2 and 3
+//             5 bits  two blocks together: the vectors of 4 bits of both, then one of their upper bits, set s of block b
+//                     at bit 4b + s
 //   scales  [group][16 rows], bf16: the range of a float, and no loss, because codes are made for the rounded scale
 //   losses  [16 rows], of heads that screen only: what rounding did to a row
 //
-// Bits per weight with their scales: 8 + 16 / columns (one scale a row), 6.25 and 4.25 (one for every 64 columns).
+// Bits per weight with their scales: 8 + 16 / columns (one scale a row), 6.25, 5.25 and 4.25 (one for every 64
+// columns).
 //
 // The dot product of a group is an exact int32. The epilogue is one written order for every instruction set:
 // y = (fma((float)sum_g, scale_g, acc) in ascending g) * activation scale. So the bits are the same everywhere.
@@ -28,14 +31,14 @@
 enum {
     TMAC_HEAD_ROWS = 16,  // rows of a tile
     TMAC_HEAD_BLOCK = 16, // columns of a block
-    TMAC_HEAD_GROUP = 64, // columns that share a scale at 4 and 6 bits
+    TMAC_HEAD_GROUP = 64, // columns that share a scale at 4 to 6 bits
     // |code| <= 128 and |q| <= 128, so that a whole row's sum stays within 2^30.
     TMAC_HEAD_COLUMNS_MAX = 1 << 16,
 };
 
 typedef struct tmac_head_shape {
     uint32_t rows, columns;
-    uint32_t bits;   // 4, 6 or 8
+    uint32_t bits;   // 4, 5, 6 or 8
     uint32_t group;  // columns that share a scale, a multiple of TMAC_HEAD_BLOCK
     uint32_t groups; // of a row
     size_t tile_bytes;

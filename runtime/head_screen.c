@@ -1,10 +1,11 @@
 // Screening: the largest `top` logits of the stored head, without reading most of it.
 //
-// A copy of the head at TMAC_SCREEN_BITS a weight gives every row a score and a bound on how far the stored head's logit
+// A copy of the head at 4 to 8 bits a weight gives every row a score and a bound on how far the stored head's logit
 // can be from it. Let T be the top-th largest of score - bound. At least `top` rows have logits >= T, so a row with
 // score + bound < T has `top` rows strictly above it: it is not among the first `top`, whatever ties are decided by. All
-// others are computed with the stored head, by the function that computes all of it, to the same bits; the rest get
-// minus infinity. Greedy and top-k choices are therefore those of the stored head, exactly.
+// others are computed with the stored head, by the function that computes all of it, to the same bits. Of these the first
+// `top` stay, ties going to the lowest id; everything else becomes minus infinity. The result is thus the stored head's
+// first `top` and nothing else, whatever the width of the copy.
 //
 // The bound. For one row: w the stored weights, v the rounded ones (codes times scales, exact reals), e = |w - v| and
 // n >= |w|, |v|, in Euclidean norms, both bounded from above at packing. For the vector: x, and y = s1 q1 + s2 q2, two
@@ -23,9 +24,11 @@
 // double; SLACK covers its roundings. Where numbers come near the float range, so that a sum could overflow, or are not
 // finite, nothing is proven and the whole head is computed.
 //
-// Six bits: the error of rounding is about 0.023 of a weight's standard deviation, which moves the bound by about
-// 1.2 standard deviations of the logits of a 2560-wide head. A trained model's winner lies 4 to 6 of them above the
-// mean, so few rows of 100,000 survive; with four bits (4.6) most do, and eight read a third more to save nothing.
+// The width. With b bits the error of rounding is about 0.023 * 2^(6 - b) of a weight's standard deviation. It moves the
+// bound by sqrt(columns) times that, in standard deviations of the logits: by 1.2 with 6 bits and 2560 columns, by 2.6
+// with 4 bits and 768. A trained model's winner lies 4 to 6 of them above the mean, and rows within twice the bound of it
+// are computed again: a wide head needs 6 bits, where 4 leave most rows, and a narrow one reads a third less with 4.
+// Between them tmac-tune measures; tmac_screen_rule is for who has not.
 #include <math.h>
 #include <string.h>
 
@@ -52,6 +55,11 @@ typedef struct screening {
     double threshold;
     uint32_t survivors;
 } screening;
+
+uint32_t tmac_screen_rule(uint32_t columns)
+{
+    return columns <= 1024 ? 5 : 6;
+}
 
 static double bound_of(const reach *vector, const tmac_head_loss *loss)
 {
@@ -209,6 +217,29 @@ static uint32_t gather(const tmac_head *head, uint32_t vocab, uint32_t workers)
     return total;
 }
 
+// Leaves the first `top` of these rows, ascending numbers, and makes the others minus infinity.
+static void leave_first(const screening *task, const uint32_t *rows, uint32_t count)
+{
+    float *logit =
+        task->model->logits + (size_t)(task->first + task->token) * task->model->source->vocab;
+    double *largest = best_of(task, 0, task->token);
+    for (uint32_t i = 0; i < task->top; i++)
+        largest[i] = -INFINITY;
+    for (uint32_t i = 0; i < count; i++)
+        keep(largest, task->top, (double)logit[rows ? rows[i] : i]);
+    const float last = (float)largest[0];
+    uint32_t ties = task->top;
+    for (uint32_t i = 0; i < count; i++)
+        ties -= logit[rows ? rows[i] : i] > last;
+    for (uint32_t i = 0; i < count; i++) {
+        float *value = &logit[rows ? rows[i] : i];
+        if (*value == last && ties > 0)
+            ties--;
+        else if (!(*value > last))
+            *value = -INFINITY;
+    }
+}
+
 static void finish_token(screening *task, uint32_t workers)
 {
     tmac_model *model = task->model;
@@ -221,11 +252,13 @@ static void finish_token(screening *task, uint32_t workers)
         if (task->survivors <= vocab / FALLBACK_SHARE || task->survivors <= 2 * task->top) {
             tmac_pool_run(model->pool, recompute_phase, task);
             model->profile.head_rows += task->survivors;
+            leave_first(task, model->head.survivors, task->survivors);
             return;
         }
     }
     tmac_head_stored(model, task->first + task->token, 1);
     model->profile.head_fallbacks++;
+    if (task->reach[task->token].proven) leave_first(task, NULL, vocab);
 }
 
 void tmac_head_screen(tmac_model *model, uint32_t tokens, uint32_t top)

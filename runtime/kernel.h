@@ -31,7 +31,7 @@
 
 #include "base/isa.h"
 
-enum { TMAC_KERNEL_ABI = 2, TMAC_COLUMNS_MAX = (1 << 24) - 1 };
+enum { TMAC_KERNEL_ABI = 3, TMAC_COLUMNS_MAX = (1 << 24) - 1 };
 
 typedef struct tmac_shape {
     uint32_t rows, columns, group;
@@ -97,6 +97,8 @@ typedef struct tmac_matmul {
     size_t y_stride;
     tmac_shape shape;
     uint32_t tile_begin, tile_end;
+    // With row_end > 0 only these rows of every tile, multiples of the kernel's row_span; other rows of y stay as they are.
+    uint32_t row_begin, row_end;
     uint32_t tokens;
 } tmac_matmul;
 
@@ -110,6 +112,8 @@ typedef struct tmac_kernel {
         *compiler; // what compiled it and with which flags: together with source_id the binary id
     tmac_isa isa;
     const tmac_layout *layout;
+    uint32_t
+        row_span; // a worker can take so many rows of a tile; divides row_tile, mostly all of it
     uint32_t token_block; // tokens handled together in registers; any number of tokens works
     uint32_t tokens_min;  // fewest tokens it is meant for: plans and tuner pass it over below
 
@@ -128,6 +132,34 @@ typedef struct tmac_kernel {
 
     void (*run)(const tmac_matmul *matmul);
 } tmac_kernel;
+
+// Work is divided by spans of rows, so that an odd number of tall tiles can be shared fairly; spans of nothing but padding
+// are not counted.
+static inline uint32_t tmac_kernel_spans(const tmac_kernel *kernel, uint32_t rows)
+{
+    return (rows + kernel->row_span - 1) / kernel->row_span;
+}
+
+// Sets the tiles and rows of a call that multiplies the first of the spans [begin, end) of a matrix: as many whole tiles as
+// there are, or a part of one. Returns how many spans that are.
+static inline uint32_t tmac_kernel_cut(const tmac_kernel *kernel, tmac_matmul *matmul,
+                                       uint32_t begin, uint32_t end)
+{
+    const uint32_t spans = kernel->layout->row_tile / kernel->row_span; // of a tile
+    const uint32_t tile = begin / spans, tiles = (end - begin) / spans, first = begin % spans;
+    if (first == 0 && tiles > 0) {
+        matmul->tile_begin = tile;
+        matmul->tile_end = tile + tiles;
+        matmul->row_begin = matmul->row_end = 0;
+        return tiles * spans;
+    }
+    const uint32_t count = end - begin < spans - first ? end - begin : spans - first;
+    matmul->tile_begin = tile;
+    matmul->tile_end = tile + 1;
+    matmul->row_begin = first * kernel->row_span;
+    matmul->row_end = (first + count) * kernel->row_span;
+    return count;
+}
 
 // Every kernel and every layout compiled in, in a fixed order, then the kernels added. Nobody frees anything.
 const tmac_kernel *const *tmac_kernels(size_t *count);

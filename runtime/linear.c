@@ -1,10 +1,9 @@
 // The two halves of every step of the transformer: prepare its input once, multiply it by all matrices that share it.
 //
-// The multiplication is cut by tiles, counted across all matrices of a set, so that odd shapes split fairly. Each worker
-// claims a few tiles of its share at a time, small enough that the exact sums are still in its cache when the epilogue
-// turns them into floats, and then what others have left of theirs: a worker whose processor is taken away for a while
-// would otherwise keep all others waiting, a hundred times a token. The sums of a row do not depend on who claims its
-// tile, and the epilogue works row by row: the bits are the same for any number of workers.
+// The multiplication is cut by spans of rows, counted across all matrices of a set, so that odd shapes split fairly: a
+// tall tile may be shared by two workers. A worker takes as many tiles at a time as leave the exact sums in its cache,
+// where the epilogue turns them into floats. The sums of a row do not depend on who multiplies it, and the epilogue works
+// row by row: the bits are the same for any number of workers.
 #include "runtime/model_private.h"
 
 const tmac_kernel *tmac_set_kernel(const tmac_linear_set *set, uint32_t tokens)
@@ -39,41 +38,41 @@ typedef struct multiply {
     const tmac_outputs *outputs;
 } multiply;
 
-static void multiply_tiles(const multiply *task, uint32_t matrix, uint32_t tile_begin,
-                           uint32_t tile_end, const tmac_scratch *scratch)
+static void multiply_spans(const multiply *task, uint32_t matrix, uint32_t begin, uint32_t end,
+                           const tmac_scratch *scratch)
 {
     const tmac_model *model = task->model;
     const tmac_linear_set *set = task->set;
     const tmac_linear *linear = &set->linear[matrix];
     const tmac_kernel *kernel = tmac_set_kernel(set, task->tokens);
     const tmac_outputs *outputs = task->outputs;
-    uint32_t row_tile = kernel->layout->row_tile;
-    tmac_shape shape = {linear->rows, linear->columns, set->group};
-    uint32_t groups = tmac_shape_groups(&shape);
-    size_t tile_sums = (size_t)task->tokens * groups * row_tile;
-    uint32_t chunk = (uint32_t)(model->sums_room / tile_sums);
+    const uint32_t row_tile = kernel->layout->row_tile, spans = row_tile / kernel->row_span;
+    const tmac_shape shape = {linear->rows, linear->columns, set->group};
+    const uint32_t groups = tmac_shape_groups(&shape);
+    const size_t tile_sums = (size_t)task->tokens * groups * row_tile;
+    const uint32_t chunk = (uint32_t)(model->sums_room / tile_sums) * spans;
     float *y = outputs->y[task->first_output + matrix];
-    size_t y_stride = outputs->stride[task->first_output + matrix];
+    const size_t y_stride = outputs->stride[task->first_output + matrix];
 
-    for (uint32_t tile = tile_begin; tile < tile_end; tile += chunk) {
-        uint32_t end = tile_end - tile < chunk ? tile_end : tile + chunk;
-        uint32_t row = tile * row_tile, rows = (end - tile) * row_tile;
+    while (begin < end) {
         tmac_matmul matmul = {
             .tiles = linear->tiles,
             .prepared = task->prepared,
             .prepared_stride = model->prepared_room,
             .y = scratch->sums,
-            .y_stride = rows,
             .shape = shape,
-            .tile_begin = tile,
-            .tile_end = end,
             .tokens = task->tokens,
         };
+        begin += tmac_kernel_cut(kernel, &matmul, begin, end - begin < chunk ? end : begin + chunk);
+        matmul.y_stride = (size_t)(matmul.tile_end - matmul.tile_begin) * row_tile;
         kernel->run(&matmul);
+        const uint32_t row = matmul.tile_begin * row_tile + matmul.row_begin;
+        uint32_t rows =
+            matmul.row_end ? matmul.row_end - matmul.row_begin : (uint32_t)matmul.y_stride;
         if (rows > linear->rows - row) rows = linear->rows - row; // the rest is padding
         for (uint32_t n = 0; n < task->tokens; n++) {
             tmac_scale_rows scaling = {
-                .sums = scratch->sums + (size_t)n * groups * matmul.y_stride,
+                .sums = scratch->sums + (size_t)n * groups * matmul.y_stride + matmul.row_begin,
                 .sum_stride = matmul.y_stride,
                 .groups = groups,
                 .rows = rows,
@@ -123,74 +122,40 @@ static void multiply_rows(const multiply *task, uint32_t matrix, uint32_t row_be
     }
 }
 
-// Tiles [begin, end), counted across the matrices of the set.
-static void multiply_range(const multiply *task, uint64_t begin, uint64_t end,
-                           const tmac_scratch *scratch)
+// What is shared out among the workers: spans of an integer matrix, rows of a float one.
+static uint64_t units_of(const multiply *task, uint32_t matrix)
 {
     const tmac_linear_set *set = task->set;
-    uint64_t first = 0; // tile (or row) of the set at which this matrix starts
+    const uint32_t rows = set->linear[matrix].rows;
+    return set->resolved ? tmac_kernel_spans(tmac_set_kernel(set, task->tokens), rows) : rows;
+}
+
+// A worker's share of one set, contiguous across its matrices.
+static void multiply_share(const multiply *task, uint32_t worker)
+{
+    const tmac_model *model = task->model;
+    const tmac_linear_set *set = task->set;
+    uint64_t units = 0, begin, end, first = 0; // the unit at which a matrix starts
+    for (uint32_t m = 0; m < set->matrices; m++)
+        units += units_of(task, m);
+    tmac_pool_share(model->pool, units, worker, &begin, &end);
     for (uint32_t m = 0; m < set->matrices && first < end; m++) {
-        uint64_t count = set->resolved ? set->linear[m].tile_count : set->linear[m].rows;
-        uint64_t from = begin > first ? begin - first : 0;
-        uint64_t to = end - first < count ? end - first : count;
+        const uint64_t count = units_of(task, m);
+        const uint64_t from = begin > first ? begin - first : 0;
+        const uint64_t to = end - first < count ? end - first : count;
         if (from < to) {
             if (set->resolved)
-                multiply_tiles(task, m, (uint32_t)from, (uint32_t)to, scratch);
+                multiply_spans(task, m, (uint32_t)from, (uint32_t)to, &model->scratch[worker]);
             else
-                multiply_rows(task, m, (uint32_t)from, (uint32_t)to, scratch);
+                multiply_rows(task, m, (uint32_t)from, (uint32_t)to, &model->scratch[worker]);
         }
         first += count;
     }
 }
 
-// How many tiles are claimed at once: what a core reads in some microseconds, or what is multiplied in one call.
-static uint32_t claim_size(const multiply *task)
-{
-    enum { BYTES = 64 << 10 };
-    const tmac_linear_set *set = task->set;
-    if (!set->resolved) return TMAC_FLOAT_ROWS;
-    const tmac_layout *layout = set->resolved->layout;
-    const tmac_linear *linear = &set->linear[0];
-    const tmac_shape shape = {linear->rows, linear->columns, set->group};
-    const size_t sums = (size_t)task->tokens * tmac_shape_groups(&shape) * layout->row_tile;
-    const size_t call = task->model->sums_room / sums;
-    size_t tiles = BYTES / layout->tile_bytes(&shape);
-    if (task->tokens > 1 || tiles > call) tiles = call;
-    return tiles ? (uint32_t)tiles : 1;
-}
-
-// One set: first the worker's own share, from its beginning, then what slower ones have left of theirs.
-static void multiply_set(const multiply *task, tmac_claim *claims, uint32_t worker)
-{
-    const tmac_model *model = task->model;
-    const uint32_t workers = tmac_pool_threads(model->pool), step = claim_size(task);
-    for (uint32_t w = 0; w < workers; w++) {
-        const uint32_t owner = (worker + w) % workers;
-        uint64_t begin, end;
-        tmac_pool_share(model->pool, task->set->tile_count, owner, &begin, &end);
-        for (;;) {
-            const uint64_t from = begin + atomic_fetch_add(&claims[owner].tiles, step);
-            if (from >= end) break;
-            multiply_range(task, from, end - from < step ? end : from + step,
-                           &model->scratch[worker]);
-        }
-    }
-}
-
-static tmac_claim *claims_of(const tmac_model *model, uint32_t step, uint32_t set)
-{
-    return model->claims + ((size_t)(step % TMAC_CLAIM_STEPS) * TMAC_SET_MATRICES + set) *
-                               tmac_pool_threads(model->pool);
-}
-
 void tmac_step_multiply(const tmac_model *model, const tmac_step *step,
                         const tmac_step_input *input, const tmac_outputs *outputs, uint32_t worker)
 {
-    const uint32_t number = model->scratch[worker].steps++;
-    // The next step's claims were last used two steps ago: a barrier lies between, another one before they are used.
-    for (uint32_t s = 0; s < TMAC_SET_MATRICES; s++)
-        atomic_store_explicit(&claims_of(model, number + 1, s)[worker].tiles, 0,
-                              memory_order_relaxed);
     uint32_t first_output = 0;
     for (uint32_t s = 0; s < step->sets; s++) {
         multiply task = {.model = model,
@@ -200,7 +165,7 @@ void tmac_step_multiply(const tmac_model *model, const tmac_step *step,
                          .tokens = input->tokens,
                          .first_output = first_output,
                          .outputs = outputs};
-        multiply_set(&task, claims_of(model, number, s), worker);
+        multiply_share(&task, worker);
         first_output += step->set[s].matrices;
     }
 }

@@ -118,7 +118,7 @@ static tmac_status make_workspace(tmac_model *model)
 
     model->scratch = calloc(workers, sizeof *model->scratch);
     size_t count = 0;
-    piece *pieces = calloc(19 + 9 * (size_t)workers, sizeof *pieces);
+    piece *pieces = calloc(18 + 9 * (size_t)workers, sizeof *pieces);
     if (!model->scratch || !pieces) {
         free(pieces);
         return tmac_fail(TMAC_OUT_OF_MEMORY, "out of memory for the workspace");
@@ -139,8 +139,6 @@ static tmac_status make_workspace(tmac_model *model)
     PIECE(model->split_scores, source->heads * scores);
     PIECE(model->split_partials, blocks * queries * floats);
     PIECE(model->split_maxima, (size_t)workers * source->heads * floats);
-    PIECE(model->claims,
-          sizeof(tmac_claim) * TMAC_CLAIM_STEPS * TMAC_SET_MATRICES * workers); // all zero
     for (uint32_t w = 0; w < workers; w++) {
         tmac_scratch *scratch = &model->scratch[w];
         PIECE(scratch->values, model->widest * floats);
@@ -202,7 +200,7 @@ static tmac_status build(tmac_model *model, const tmac_model_options *options)
         model->layers[l].ffn_norm = source->layers[l].ffn_norm;
         model->layers[l].ffn_sub_norm = source->layers[l].ffn_sub_norm;
     }
-    TMAC_TRY(tmac_head_plan(model, isa));
+    TMAC_TRY(tmac_head_plan(model, isa, options->screen_bits));
     TMAC_TRY(tmac_model_pack(model, tmac_source_residency(source), options));
     return tmac_head_make_workspace(model);
 }
@@ -248,6 +246,11 @@ uint32_t tmac_model_context(const tmac_model *model)
     return model->source->context;
 }
 
+uint32_t tmac_model_screen_bits(const tmac_model *model)
+{
+    return model->head.kind == TMAC_HEAD_SCREENED ? model->head.shape.bits : 0;
+}
+
 uint32_t tmac_model_batch_capacity(const tmac_model *model)
 {
     return model->batch_capacity;
@@ -274,6 +277,6 @@ void tmac_model_profile(tmac_model *model, tmac_profile *profile, bool reset)
     *profile = model->profile;
     if (!reset) return;
     memset(model->profile.ns, 0, sizeof model->profile.ns);
-    model->profile.tokens = 0;
+    model->profile.tokens = model->profile.waiting_ns = 0;
     model->profile.head_screened = model->profile.head_rows = model->profile.head_fallbacks = 0;
 }

@@ -22,7 +22,6 @@ typedef struct tmac_linear {
     uint32_t rows, columns;
     // Integer weights:
     const uint8_t *tiles; // whole tiles of the resolved layout
-    uint32_t tile_count;
     const float *scales;
     uint32_t scales_per_row; // 0: one for the tensor; else the number of scale groups of a row
     // Float:
@@ -36,7 +35,6 @@ typedef struct tmac_linear_set {
     tmac_linear linear[TMAC_SET_MATRICES];
     const tmac_resolved *resolved; // NULL: float matrices
     uint32_t columns, group;
-    uint32_t tile_count; // of all matrices; rows of all matrices for float ones
 } tmac_linear_set;
 
 // All matrices that read one vector of the transformer. Nearly always one set; a file that mixes number formats among
@@ -58,7 +56,6 @@ enum {
 };
 
 enum {
-    TMAC_SCREEN_BITS = 6,   // of the copy that screens; head_screen.c says why
     TMAC_SCREEN_TOKENS = 8, // vectors screened together
     TMAC_SCREEN_TOP = 256,  // candidates asked for; who needs more gets the whole head
 };
@@ -66,6 +63,7 @@ enum {
 // The last step: vocab logits from a vector.
 typedef struct tmac_head {
     tmac_head_kind kind;
+    tmac_isa_set isa;   // that may be used
     tmac_linear stored; // of kinds stored and screened
     // Integer kinds and screened:
     tmac_head_shape shape;
@@ -82,6 +80,7 @@ typedef struct tmac_head {
     double *best;             // [workers][TMAC_SCREEN_TOKENS][TMAC_SCREEN_TOP]
     float *rows;              // [workers][2 * TMAC_SCREEN_TOKENS][TMAC_FLOAT_ROWS]
     tmac_arena memory;
+    tmac_arena copy; // the tiles, where tmac_model_screen_with made them
 } tmac_head;
 
 // What one worker needs for itself; sized for the largest input set.
@@ -96,14 +95,7 @@ typedef struct tmac_scratch {
     float *inverse;          // [rows]
     uint8_t *prepared;       // a single token's, one area per set of a step
     float activation_scale;  // of it
-    uint32_t steps;          // multiplied so far, the same for all workers
 } tmac_scratch;
-
-// How much of a worker's share of a set has been claimed, by itself or by another who had finished: see linear.c.
-typedef struct tmac_claim {
-    _Alignas(64) atomic_uint tiles;
-} tmac_claim;
-enum { TMAC_CLAIM_STEPS = 4 };
 
 struct tmac_model {
     const tmac_source *source;
@@ -130,7 +122,6 @@ struct tmac_model {
     float *logits; // vocab
     size_t prepared_room;
     tmac_scratch *scratch; // one per worker
-    tmac_claim *claims;    // [TMAC_CLAIM_STEPS][TMAC_SET_MATRICES][workers]
     atomic_uint next_unit; // of attention, when workers take units as they come
     // A token's attention, cut by blocks of positions: see attention.c.
     float *split_scores;   // [heads][positions, rounded up to 16]
@@ -218,7 +209,7 @@ static inline bool tmac_head_keeps_stored(tmac_head_kind kind)
 // For the integer head that model->head.kind asks for; all three do nothing for the stored one. Before packing: its
 // shape. While packing: one tile from the rows of the stored head; rows: room for 16; false when a weight is not finite.
 // After packing: what multiplying with it needs.
-tmac_status tmac_head_plan(tmac_model *model, tmac_isa_set isa);
+tmac_status tmac_head_plan(tmac_model *model, tmac_isa_set isa, uint32_t screen_bits);
 bool tmac_head_pack(const tmac_head *head, const tmac_matrix *matrix, uint32_t tile, float *rows,
                     uint8_t *to);
 tmac_status tmac_head_make_workspace(tmac_model *model);
@@ -241,6 +232,8 @@ void tmac_head_stored_rows(const tmac_model *model, uint32_t row_begin, uint32_t
                            uint32_t first, uint32_t tokens);
 void tmac_head_prepare(const tmac_model *model, const float *values, uint32_t vector);
 void tmac_head_screen(tmac_model *model, uint32_t tokens, uint32_t top);
+// The width of the copy that screens a head of so many columns, where nobody has measured.
+uint32_t tmac_screen_rule(uint32_t columns);
 
 // pack.c -----------------------------------------------------------------------------------------------------------
 

@@ -197,7 +197,7 @@ static tmac_status add_job(pack_jobs *jobs, const tmac_matrix *matrix, tmac_line
     if (layout) {
         tmac_shape shape = {matrix->rows, matrix->columns, matrix->group};
         job.unit_bytes = layout->tile_bytes(&shape);
-        job.units = linear->tile_count = tmac_layout_tiles(layout, matrix->rows);
+        job.units = tmac_layout_tiles(layout, matrix->rows);
         job.scratch = (size_t)layout->row_tile * matrix->columns;
         linear->scales = matrix->scales;
         if (matrix->scale_count > 1) linear->scales_per_row = tmac_shape_groups(&shape);
@@ -270,7 +270,6 @@ static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
             const tmac_layout *layout = set->resolved ? set->resolved->layout : NULL;
             assert(members[i]);
             TMAC_TRY(add_job(jobs, members[i], &set->linear[i], layout));
-            set->tile_count += layout ? set->linear[i].tile_count : members[i]->rows;
         }
         share_as_multiplied(jobs, first_job);
     }
@@ -297,14 +296,14 @@ static void pack_unit(pack_jobs *jobs, const tmac_pack_job *job, uint32_t unit, 
     }
 }
 
-// Every worker takes its share of every matrix, because a unit of one costs many times what a unit of another does.
+// Every worker takes its share of every set, because a unit of one costs many times what a unit of another does.
 static void pack_phase(void *argument, uint32_t worker, uint32_t workers)
 {
     (void)workers;
     pack_jobs *jobs = argument;
     for (uint32_t i = 0; i < jobs->count; i++) {
         uint64_t begin, end;
-        tmac_share(jobs->list[i].units, worker, workers, &begin, &end);
+        tmac_pack_job_share(jobs->model, &jobs->list[i], worker, &begin, &end);
         for (uint64_t unit = begin; unit < end; unit++)
             pack_unit(jobs, &jobs->list[i], (uint32_t)unit, jobs->buffer[worker]);
     }
@@ -357,6 +356,7 @@ static tmac_status pack_all(pack_jobs *jobs, const tmac_model_options *options)
             job->linear->weights = job->home;
         if (job->layout) model->profile.matrix_bytes += tmac_pack_job_bytes(job);
     }
+    tmac_place_weights(model, jobs->list, jobs->count);
     if (tmac_pack_ask_cache(model, jobs->list, jobs->count, options)) {
         give_back(&model->source->map);
         tmac_cache_move(model->cache);

@@ -24,6 +24,14 @@ static inline size_t tmac_pack_job_bytes(const tmac_pack_job *job)
     return job->unit_bytes * (size_t)job->units;
 }
 
+// place.c: the units [*begin, *end) of the job that the worker will multiply.
+void tmac_pack_job_share(const tmac_model *model, const tmac_pack_job *job, uint32_t worker,
+                         uint64_t *begin, uint64_t *end);
+
+// place.c: where the pool's workers are in several memory nodes, gives every page of the homes to the node of the
+// workers that read most of it. Before anything is written there.
+void tmac_place_weights(const tmac_model *model, const tmac_pack_job *jobs, uint32_t count);
+
 // pack_cache.c: looks all jobs up in the cache folder and marks those it has. Sets model->cache. True when it has every
 // one of them.
 bool tmac_pack_ask_cache(tmac_model *model, tmac_pack_job *jobs, uint32_t count,

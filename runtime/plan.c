@@ -15,10 +15,9 @@
 
 #include "runtime/kernel.h"
 
-// Streaming wants some software prefetch, caches do not mind it: the distance nearest to this is never far
-// from the best on the hosts measured.
-// Panels are decoded in bursts, and want their weights earlier.
-enum { RULE_PREFETCH = 4096, RULE_PANEL_PREFETCH = 16384 };
+// Streaming wants some software prefetch, caches do not mind it: the distance nearest to this is never far from the best on
+// the hosts measured.
+enum { RULE_PREFETCH = 16384 };
 
 static const struct {
     uint32_t first, typical;
@@ -156,8 +155,7 @@ static uint64_t prefetch_error(const tmac_kernel *kernel)
 {
     const char *text = strstr(kernel->parameters, "prefetch=");
     uint64_t distance = text ? strtoull(text + strlen("prefetch="), NULL, 10) : 0;
-    uint64_t wanted = is_panel(kernel) ? RULE_PANEL_PREFETCH : RULE_PREFETCH;
-    return distance > wanted ? distance - wanted : wanted - distance;
+    return distance > RULE_PREFETCH ? distance - RULE_PREFETCH : RULE_PREFETCH - distance;
 }
 
 static bool better_kernel(const tmac_kernel *a, const tmac_kernel *b, uint32_t typical)

@@ -184,6 +184,9 @@ typedef struct tmac_source {
     uint8_t recorded_hash[32]; // what the file itself records of all its tensors, where it does
     bool has_recorded_hash;
 
+    // Opening took looking at every weight, or copying them: a TM2 of this model opens at once.
+    bool laborious;
+
     // Checks what opening left unchecked because it takes reading the whole file: that every weight is one. NULL:
     // nothing. Who reads ternary rows calls it first (tmac_model_new does, unless it has them packed already).
     bool deferring; // the reader may leave it

@@ -36,7 +36,7 @@ tmac_status tmac_kv_parse(const char *name, tmac_kv *kv);
 uint64_t tmac_kv_position_bytes(const tmac_source *source, tmac_kv kv);
 
 // Heads: as stored; requantized at start to 8, 6 or 4 bits a weight, with int8 activations; or screened: the stored
-// head's choices exactly, from a copy of 6 bits and the few rows that this leaves open (see tmac_decode_top).
+// head's choices exactly, from a copy of few bits and the few rows that this leaves open (see tmac_decode_top).
 typedef enum tmac_head_kind {
     TMAC_HEAD_STORED,
     TMAC_HEAD_Q8,
@@ -56,6 +56,7 @@ typedef struct tmac_model_options {
     const char *cache;       // folder for packed weights, made when needed; NULL: none
     uint64_t cache_limit;    // bytes that all files of that folder may take; 0: 16 GiB
     tmac_head_kind head;     // 0: as stored
+    uint32_t screen_bits;    // of the copy that screens: 4, 5, 6 or 8; 0: by the head's columns
 } tmac_model_options;
 
 // The distinct input sets of a model in the order a token meets them: what a plan must cover. sets has room for
@@ -79,6 +80,11 @@ bool tmac_model_settling(tmac_model *model);
 
 uint32_t tmac_model_vocab(const tmac_model *model);
 uint32_t tmac_model_context(const tmac_model *model);
+// Bits of the copy that screens; 0 where the head is another.
+uint32_t tmac_model_screen_bits(const tmac_model *model);
+// Makes another copy, of 4, 5, 6 or 8 bits, and screens with it from now on: a tuner tries each in turn. For a model
+// whose head is stored or screened.
+tmac_status tmac_model_screen_with(tmac_model *model, uint32_t bits);
 uint32_t tmac_model_batch_capacity(const tmac_model *model); // tokens per tmac_decode at most
 const tmac_plan *tmac_model_plan(const tmac_model *model);   // what is in force
 
@@ -93,6 +99,7 @@ typedef enum tmac_part {
 typedef struct tmac_profile {
     uint64_t ns[TMAC_PART_COUNT];
     uint64_t tokens;
+    uint64_t waiting_ns; // of that time, what a worker waited for others: the mean of all
     uint64_t matrix_bytes, head_bytes; // packed bytes that one token reads
     // Of a screened head: vectors screened, rows of the stored head computed for them, and vectors for which all rows
     // were computed because too many were left (these are not among head_rows).
@@ -128,9 +135,9 @@ tmac_status tmac_decode(tmac_model *model, const tmac_batch_item *items, uint32_
                         const float **logits);
 
 // The same where no more than the `top` largest logits of each item matter: greedy choice (1) or top-k (k). With a
-// screened head the rows that are certainly not among them are minus infinity; the others, the first `top` always among
-// them, are the stored head's to the last bit, so that a sampler chooses as it would with all of them. Other heads give
-// all logits. top = 0 is tmac_decode.
+// screened head these are the stored head's to the last bit, ties going to the lowest id, and all others are minus
+// infinity, so that a sampler chooses as it would with all of them, whatever the width of the copy. Other heads give all
+// logits. top = 0 is tmac_decode.
 tmac_status tmac_decode_top(tmac_model *model, const tmac_batch_item *items, uint32_t count,
                             uint32_t top, const float **logits);
 

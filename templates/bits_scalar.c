@@ -18,11 +18,7 @@ static inline void build_table(const int8_t *q, uint8_t *table)
 
 % part("part_bits_prepare")
 
-// Where row r of a tile is among the bytes of one plane of a code: see layout_bits.c.
-static inline uint32_t slot_of(uint32_t r)
-{
-    return r / 32 * 32 + r % 16 / 8 * 16 + r % 32 / 16 * 8 + r % 8;
-}
+% part("part_slot32", { of = "one plane of a code: see layout_bits.c" })
 
 // The sum of the activations whose bit is set.
 static inline int32_t lookup(const uint8_t *table, uint8_t code)

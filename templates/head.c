@@ -25,7 +25,7 @@ static inline lanes load_some(const float *p, uint32_t count)
     return count == 16 ? lanes_load(p) : lanes_load_part(p, count);
 }
 
-// The scale of n weights: the one of largest magnitude becomes the most negative code (of 4 and 6 bits, which have one
+// The scale of n weights: the one of largest magnitude becomes the most negative code (of 4 to 6 bits, which have one
 // more code below zero than above) or +-127. Zero for weights below 1e-30, whose reciprocal would overflow.
 static uint16_t group_scale(const float *weights, uint32_t n, uint32_t bits, bool *finite)
 {
@@ -50,9 +50,11 @@ static uint16_t group_scale(const float *weights, uint32_t n, uint32_t bits, boo
     return (uint16_t)((word + 0x7fffu + ((word >> 16) & 1u)) >> 16); // nearest even; no float is near overflow / 8
 }
 
-// Puts the codes of 16 columns of one row into its block.
-static inline void place_block(uint8_t *block, uint32_t bits, uint32_t row, const int8_t *signed_codes)
+// Puts the codes of 16 columns of one row into block `b` of its tile.
+static inline void place_block(uint8_t *tile, uint32_t b, uint32_t bits, uint32_t row, const int8_t *signed_codes)
 {
+    uint8_t *block = bits == 5 ? tile + (size_t)b / 2 * 320 + b % 2 * 128 : tile + (size_t)b * 32 * bits;
+    uint8_t *upper = bits == 5 ? tile + (size_t)b / 2 * 320 + 256 : block + 128;
     for (uint32_t k = 0; k < TMAC_HEAD_BLOCK; k++) {
         uint32_t set = k / 4, at = 4 * row + k % 4;
         uint8_t code = (uint8_t)(signed_codes[k] + (1 << (bits - 1)));
@@ -61,7 +63,8 @@ static inline void place_block(uint8_t *block, uint32_t bits, uint32_t row, cons
             continue;
         }
         block[64 * (set / 2) + at] |= (uint8_t)((code & 15u) << (4 * (set % 2)));
-        if (bits == 6) block[128 + at] |= (uint8_t)((code >> 4) << (2 * set));
+        if (bits == 5) upper[at] |= (uint8_t)((code >> 4) << (4 * (b % 2) + set));
+        if (bits == 6) upper[at] |= (uint8_t)((code >> 4) << (2 * set));
     }
 }
 
@@ -109,7 +112,6 @@ static bool pack_tile(const tmac_head_shape *shape, const float *rows, uint32_t 
             float inverse = word ? 1.0f / scale : 0.0f;
             for (uint32_t i = 0; i < shape->group; i += TMAC_HEAD_BLOCK) {
                 int8_t signed_codes[TMAC_HEAD_BLOCK] = {0};
-                uint8_t *block = tile + (first + i) / TMAC_HEAD_BLOCK * block_bytes;
                 if (r < count && i < n && finite) {
                     lanes v = load_some(weights + i, n - i < 16 ? n - i : 16);
                     lanes rounded = round_block(v, scale, inverse, shape->bits, signed_codes);
@@ -118,7 +120,7 @@ static bool pack_tile(const tmac_head_shape *shape, const float *rows, uint32_t 
                     whole = lanes_fma(v, v, whole);
                     kept = lanes_fma(rounded, rounded, kept);
                 }
-                place_block(block, shape->bits, r, signed_codes);
+                place_block(tile, (first + i) / TMAC_HEAD_BLOCK, shape->bits, r, signed_codes);
             }
         }
         if (losses) {
@@ -131,49 +133,54 @@ static bool pack_tile(const tmac_head_shape *shape, const float *rows, uint32_t 
 
 // -------------------------------------------------------------------------------------------------- multiplication
 
-% for _, bits in ipairs { 4, 6, 8 } do
+% for _, bits in ipairs { 4, 5, 6, 8 } do
+% local blocks = bits == 5 and 2 or 1 -- read together, because they share bytes
 % for _, tokens in ipairs { 4, 2, 1 } do
 static void run_${bits}_${tokens}(const tmac_head_task *task, uint32_t tile, uint32_t token)
 {
-    enum { TOKENS = ${tokens}, BLOCK_BYTES = ${bits * 32} };
+    enum { TOKENS = ${tokens}, COLUMNS = ${blocks * 16}, BYTES = ${blocks * bits * 32} };
     const tmac_head_shape *shape = task->shape;
     const uint8_t *block = task->tiles + tile * shape->tile_bytes;
     const uint32_t padded = tmac_head_padded(shape), groups = shape->groups;
-    const uint8_t *scales = block + (size_t)padded / TMAC_HEAD_BLOCK * BLOCK_BYTES;
+    const uint8_t *scales = block + (size_t)padded / COLUMNS * BYTES;
     const int8_t *q = task->codes + (size_t)token * padded;
     lanes total[TOKENS];
     for (int t = 0; t < TOKENS; t++) total[t] = lanes_set(0.0f);
     for (uint32_t g = 0; g < groups; g++, scales += 32) {
         counts even[TOKENS], odd[TOKENS];
         for (int t = 0; t < TOKENS; t++) even[t] = odd[t] = counts_zero();
-        for (uint32_t i = 0; i < shape->group; i += TMAC_HEAD_BLOCK, block += BLOCK_BYTES, q += TMAC_HEAD_BLOCK) {
-            for (int line = 0; line < BLOCK_BYTES; line += 64) {
+        for (uint32_t i = 0; i < shape->group; i += COLUMNS, block += BYTES, q += COLUMNS) {
+            for (int line = 0; line < BYTES; line += 64) {
                 __builtin_prefetch(block + NEAR + line, 0, 3);
                 __builtin_prefetch(block + FAR + line, 0, 2);
             }
+            codes set0, set1, set2, set3;
+% for b = 0, blocks - 1 do
 % if bits == 8 then
-            codes set0 = codes_load(block), set1 = codes_load(block + 64);
-            codes set2 = codes_load(block + 128), set3 = codes_load(block + 192);
+            set0 = codes_load(block), set1 = codes_load(block + 64);
+            set2 = codes_load(block + 128), set3 = codes_load(block + 192);
 % else
-            codes first = codes_load(block), second = codes_load(block + 64);
-            codes set0 = codes_low(first), set1 = codes_high(first);
-            codes set2 = codes_low(second), set3 = codes_high(second);
+            set0 = codes_load(block + ${b * 128}), set2 = codes_load(block + ${b * 128 + 64});
+            set1 = codes_high(set0), set3 = codes_high(set2);
+            set0 = codes_low(set0), set2 = codes_low(set2);
 % end
-% if bits == 6 then
-            codes upper = codes_load(block + 128);
-            set0 = codes_join(set0, upper, 0);
-            set1 = codes_join(set1, upper, 1);
-            set2 = codes_join(set2, upper, 2);
-            set3 = codes_join(set3, upper, 3);
+% if bits == 5 or bits == 6 then
+% if b == 0 then
+            codes upper = codes_load(block + ${blocks * 128});
+% end
+% for set = 0, 3 do
+            set${set} = codes_join(set${set}, upper, ${(bits - 4) * set + 4 * b}, ${bits == 5 and "0x10" or "0x30"});
+% end
 % end
 % local dot = bits == 8 and "counts_dot_8" or "counts_dot"
             for (int t = 0; t < TOKENS; t++) {
-                const int8_t *at = q + (size_t)t * padded;
+                const int8_t *at = q + (size_t)t * padded + ${b * 16};
                 even[t] = ${dot}(even[t], set0, at);
                 odd[t] = ${dot}(odd[t], set1, at + 4);
                 even[t] = ${dot}(even[t], set2, at + 8);
                 odd[t] = ${dot}(odd[t], set3, at + 12);
             }
+% end
         }
         __builtin_prefetch(scales + shape->tile_bytes, 0, 3);
         lanes scale = lanes_load_bf16((const uint16_t *)(const void *)scales);
@@ -210,6 +217,8 @@ static void run(const tmac_head_task *task)
 {
     if (task->shape->bits == 4)
         run_4(task);
+    else if (task->shape->bits == 5)
+        run_5(task);
     else if (task->shape->bits == 6)
         run_6(task);
     else

@@ -29,11 +29,7 @@ static size_t tile_bytes(const tmac_shape *shape, uint32_t row_tile)
     return ((size_t)geometry_of(shape->columns, shape->group).total * BITS * row_tile + 63) / 64 * 64;
 }
 
-// Where row r of a tile is among the bytes of one plane of a code.
-static inline uint32_t slot_of(uint32_t r)
-{
-    return r / 32 * 32 + r % 16 / 8 * 16 + r % 32 / 16 * 8 + r % 8;
-}
+% part("part_slot32", { of = "one plane of a code" })
 
 // Where plane 0 of weight k of group g in row r is: the bytes of the other planes follow every row_tile bytes.
 static inline size_t byte_of(const geometry *codes, uint32_t row_tile, uint32_t r, uint32_t g,
@@ -43,46 +39,21 @@ static inline size_t byte_of(const geometry *codes, uint32_t row_tile, uint32_t 
     return code * BITS * row_tile + slot_of(r);
 }
 
-static void pack_tile(const tmac_shape *shape, uint32_t row_tile, const int8_t *weights,
-                      uint32_t rows, uint8_t *tile)
+static inline void put_weight(uint8_t *at, uint32_t row_tile, uint32_t k, int8_t value)
 {
-    const geometry codes = geometry_of(shape->columns, shape->group);
-    const size_t bytes = tile_bytes(shape, row_tile);
-    memset(tile, 0, bytes);
-    for (uint32_t r = 0; r < row_tile; r++) {
-        const int8_t *row = weights + (size_t)r * shape->columns;
-        for (uint32_t g = 0, k = 0, in_group = 0; k < shape->columns; k++) {
-            const uint32_t code = code_of(r < rows ? row[k] : PADDING);
-            uint8_t *at = tile + byte_of(&codes, row_tile, r, g, in_group);
-            for (uint32_t b = 0; b < BITS; b++, at += row_tile)
-                *at |= (uint8_t)((code >> b & 1) << in_group % 8);
-            if (++in_group == shape->group) {
-                g++;
-                in_group = 0;
-            }
-        }
-    }
+    for (uint32_t b = 0; b < BITS; b++, at += row_tile)
+        *at |= (uint8_t)((code_of(value) >> b & 1) << k % 8);
 }
 
-static void unpack_tile(const tmac_shape *shape, uint32_t row_tile, const uint8_t *tile,
-                        uint32_t rows, int8_t *weights)
+static inline int8_t get_weight(const uint8_t *at, uint32_t row_tile, uint32_t k)
 {
-    const geometry codes = geometry_of(shape->columns, shape->group);
-    for (uint32_t r = 0; r < rows; r++) {
-        int8_t *row = weights + (size_t)r * shape->columns;
-        for (uint32_t g = 0, k = 0, in_group = 0; k < shape->columns; k++) {
-            const uint8_t *at = tile + byte_of(&codes, row_tile, r, g, in_group);
-            uint32_t code = 0;
-            for (uint32_t b = 0; b < BITS; b++, at += row_tile)
-                code |= (uint32_t)(*at >> in_group % 8 & 1) << b;
-            row[k] = value_of(code);
-            if (++in_group == shape->group) {
-                g++;
-                in_group = 0;
-            }
-        }
-    }
+    uint32_t code = 0;
+    for (uint32_t b = 0; b < BITS; b++, at += row_tile)
+        code |= (uint32_t)(*at >> k % 8 & 1) << b;
+    return value_of(code);
 }
+
+% part("part_layout_weights", { empty = "0" })
 
 %% layout
 // ${rows} rows a tile.

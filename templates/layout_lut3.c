@@ -28,7 +28,7 @@ static size_t tile_bytes(const tmac_shape *shape, uint32_t row_tile)
     return (bytes + 63) / 64 * 64;
 }
 
-% part("part_slot32", { comment = "" })
+% part("part_slot32", { of = "one code" })
 
 static void pack_tile(const tmac_shape *shape, uint32_t row_tile, const int8_t *weights,
                       uint32_t rows, uint8_t *tile)

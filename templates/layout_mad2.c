@@ -30,42 +30,22 @@ static inline uint32_t shift_of(uint32_t k)
     return k % 16 / 4 * 2;
 }
 
-static void pack_tile(const tmac_shape *shape, uint32_t row_tile, const int8_t *weights,
-                      uint32_t rows, uint8_t *tile)
+enum { PADDING = 0 };
+
+// A field holds 01, the weight zero, before; 00 and 10 differ from it by 01 and 11.
+static inline void put_weight(uint8_t *at, uint32_t row_tile, uint32_t k, int8_t value)
 {
-    const geometry codes = geometry_of(shape->columns, shape->group);
-    memset(tile, 0x55, tile_bytes(shape, row_tile)); // all weights zero
-    for (uint32_t r = 0; r < rows; r++) {
-        const int8_t *row = weights + (size_t)r * shape->columns;
-        for (uint32_t g = 0, k = 0, in_group = 0; k < shape->columns; k++) {
-            // The field holds 01; 00 and 10 differ from it by 01 and 11.
-            const uint32_t change = ((uint32_t)(row[k] + 1) & 3) ^ 1;
-            const size_t at = byte_of(&codes, row_tile, r, g, in_group);
-            tile[at] ^= (uint8_t)(change << shift_of(in_group));
-            if (++in_group == shape->group) {
-                g++;
-                in_group = 0;
-            }
-        }
-    }
+    (void)row_tile; // a weight is in one byte
+    *at ^= (uint8_t)((((uint32_t)(value + 1) & 3) ^ 1) << shift_of(k));
 }
 
-static void unpack_tile(const tmac_shape *shape, uint32_t row_tile, const uint8_t *tile,
-                        uint32_t rows, int8_t *weights)
+static inline int8_t get_weight(const uint8_t *at, uint32_t row_tile, uint32_t k)
 {
-    const geometry codes = geometry_of(shape->columns, shape->group);
-    for (uint32_t r = 0; r < rows; r++) {
-        int8_t *row = weights + (size_t)r * shape->columns;
-        for (uint32_t g = 0, k = 0, in_group = 0; k < shape->columns; k++) {
-            const uint8_t byte = tile[byte_of(&codes, row_tile, r, g, in_group)];
-            row[k] = (int8_t)((byte >> shift_of(in_group) & 3) - 1);
-            if (++in_group == shape->group) {
-                g++;
-                in_group = 0;
-            }
-        }
-    }
+    (void)row_tile;
+    return (int8_t)((*at >> shift_of(k) & 3) - 1);
 }
+
+% part("part_layout_weights", { empty = "0x55" })
 
 %% layout
 // ${rows} rows a tile.

@@ -61,40 +61,19 @@ static inline void put_code(uint8_t *at, uint32_t j, uint32_t code)
 
 % part("part_madq_get")
 
-static void pack_tile(const tmac_shape *shape, uint32_t row_tile, const int8_t *weights,
-                      uint32_t rows, uint8_t *tile)
+static inline void put_weight(uint8_t *at, uint32_t row_tile, uint32_t k, int8_t value)
 {
-    const geometry codes = geometry_of(shape->columns, shape->group);
-    memset(tile, 0, tile_bytes(shape, row_tile));
-    for (uint32_t r = 0; r < row_tile; r++) {
-        const int8_t *row = weights + (size_t)r * shape->columns;
-        for (uint32_t g = 0, k = 0, in_group = 0; k < shape->columns; k++) {
-            const uint32_t code = code_of(r < rows ? row[k] : PADDING);
-            put_code(tile + byte_of(&codes, row_tile, r, g, in_group), in_group % 32 / 4, code);
-            if (++in_group == shape->group) {
-                g++;
-                in_group = 0;
-            }
-        }
-    }
+    (void)row_tile; // all parts are in the block
+    put_code(at, k % 32 / 4, code_of(value));
 }
 
-static void unpack_tile(const tmac_shape *shape, uint32_t row_tile, const uint8_t *tile,
-                        uint32_t rows, int8_t *weights)
+static inline int8_t get_weight(const uint8_t *at, uint32_t row_tile, uint32_t k)
 {
-    const geometry codes = geometry_of(shape->columns, shape->group);
-    for (uint32_t r = 0; r < rows; r++) {
-        int8_t *row = weights + (size_t)r * shape->columns;
-        for (uint32_t g = 0, k = 0, in_group = 0; k < shape->columns; k++) {
-            const uint8_t *at = tile + byte_of(&codes, row_tile, r, g, in_group);
-            row[k] = value_of(get_code(at, in_group % 32 / 4));
-            if (++in_group == shape->group) {
-                g++;
-                in_group = 0;
-            }
-        }
-    }
+    (void)row_tile;
+    return value_of(get_code(at, k % 32 / 4));
 }
+
+% part("part_layout_weights", { empty = "0" })
 
 %% layout
 // ${rows} rows a tile.

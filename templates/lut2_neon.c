@@ -64,12 +64,7 @@ static inline void widen(int32_t *y, uint16x8_t low, int8x8_t high)
 
 %% kernel
 % local vectors = rows // 16
-% local function token(pointer, stride, n, offset)
-%     local text = pointer
-%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
-%     return offset > 0 and text .. " + " .. offset or text
-% end
-% local function group(count)
+% for _, count in ipairs(block_sizes(tokens)) do
 // One scale group of a tile for ${count == 1 and "one token" or count .. " tokens"}: adds to y.
 static inline void ${name}_${count}(
     const uint8_t *w, const uint8_t *table, size_t stride, uint32_t codes, int32_t *y,
@@ -121,11 +116,6 @@ static inline void ${name}_${count}(
 % end
     }
 }
-% end
-% group(1)
-% if tokens > 1 then
 
-%     group(tokens)
 % end
-
 % part("part_lut_run")

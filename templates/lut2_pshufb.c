@@ -76,12 +76,7 @@ static inline void start(int32_t *y, size_t y_step, uint32_t rows, uint32_t toke
 % local vectors = rows // isa.bytes
 % -- The layout permutes 32 rows for vectors of 32 bytes; halves of that hold every other eight.
 % local function low_rows(v) return wide and 32 * v or v // 2 * 32 + v % 2 * 8 end
-% local function token(pointer, stride, n, offset)
-%     local text = pointer
-%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
-%     return offset > 0 and text .. " + " .. offset or text
-% end
-% local function group(count)
+% for _, count in ipairs(block_sizes(tokens)) do
 // One scale group of a tile for ${count == 1 and "one token" or count .. " tokens"}: adds to y.
 static inline void ${name}_${count}(
     const uint8_t *w, const uint8_t *table, size_t stride, uint32_t codes, int32_t *y,
@@ -131,11 +126,6 @@ static inline void ${name}_${count}(
 % end
     }
 }
-% end
-% group(1)
-% if tokens > 1 then
 
-%     group(tokens)
 % end
-
 % part("part_lut_run")

@@ -21,7 +21,7 @@ static inline void build_table(const int8_t *q, uint8_t *table)
 
 % part("part_lut_prepare", { code_length = 4 })
 
-% part("part_slot32", { comment = ": see layout_lut2.c" })
+% part("part_slot32", { of = "one code: see layout_lut2.c" })
 
 // The sum that a code selects.
 static inline int32_t lookup(const uint8_t *table, uint8_t code)

@@ -17,18 +17,13 @@
 
 % part("part_lut3_tables")
 
-% local function digit(v, j)
-%     if v > 13 then return 0 end
-%     for _ = 1, j do v = (v + 1) // 3 end
-%     return (v + 1) % 3 - 1
-% end
 // The sums of a triple, and their nearest multiples of 31: 1057 / 32768 is 1/31 to 3e-5, and no sum is nearer to a tie
 // than 0.5 / 31. Digits beyond 13 are zero.
 static inline void build_triple(const int8_t *q, uint8_t *table)
 {
 % local digits = { {}, {}, {} }
 % for v = 0, 15 do
-%     for j = 1, 3 do digits[j][v + 1] = digit(v, j - 1) end
+%     for j = 1, 3 do digits[j][v + 1] = digit(v, j - 1, 13) end
 % end
     static const int8_t digits[3][16] = {{${table.concat(digits[1], ", ")}},
                                          {${table.concat(digits[2], ", ")}},
@@ -78,12 +73,7 @@ static inline void widen(int32_t *y, int16x8_t sums)
 
 %% kernel
 % local vectors = rows // 16
-% local function token(pointer, stride, n, offset)
-%     local text = pointer
-%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
-%     return offset > 0 and text .. " + " .. offset or text
-% end
-% local function group(count)
+% for _, count in ipairs(block_sizes(tokens)) do
 // A block of up to four codes for ${count == 1 and "one token" or count .. " tokens"}: adds to sums, two vectors of int16 for every vector of rows and token.
 static inline __attribute__((always_inline)) void ${name}_block_${count}(
     const uint8_t *w, const uint8_t *table, size_t stride, uint32_t codes, int16x8_t *sums)
@@ -156,11 +146,6 @@ static inline void ${name}_${count}(
 % end
     }
 }
-% end
-% group(1)
-% if tokens > 1 then
 
-%     group(tokens)
 % end
-
 % part("part_lut_run")

@@ -21,11 +21,6 @@
 
 % part("part_pshufb")
 
-% local function digit(v, j)
-%     if v > 13 then return 0 end
-%     for _ = 1, j do v = (v + 1) // 3 end
-%     return (v + 1) % 3 - 1
-% end
 // The sums of a triple: vpmaddubsw multiplies digits plus one by activations and adds pairs; the sum of the activations,
 // taken off, makes up for the plus one. Digits beyond 13 are zero. vpmulhrsw divides by 31 and rounds: 1057 / 32768 is
 // 1/31 to 3e-5, and no sum is nearer to a tie than 0.5 / 31.
@@ -33,8 +28,8 @@ static inline void build_triple(const int8_t *q, uint8_t *table)
 {
 % local first, second = {}, {}
 % for v = 0, 15 do
-%     first[#first + 1], first[#first + 2] = digit(v, 0) + 1, digit(v, 1) + 1
-%     second[#second + 1], second[#second + 2] = digit(v, 2) + 1, 0
+%     first[#first + 1], first[#first + 2] = digit(v, 0, 13) + 1, digit(v, 1, 13) + 1
+%     second[#second + 1], second[#second + 2] = digit(v, 2, 13) + 1, 0
 % end
     int16_t pair;
     memcpy(&pair, q, sizeof pair);
@@ -91,12 +86,7 @@ static inline void start(int32_t *y, size_t y_step, uint32_t rows, uint32_t toke
 % local wide = isa.bytes == 32
 % -- The layout permutes 32 rows for vectors of 32 bytes; halves of that hold every other eight.
 % local function low_rows(v) return wide and 32 * v or v // 2 * 32 + v % 2 * 8 end
-% local function token(pointer, stride, n, offset)
-%     local text = pointer
-%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
-%     return offset > 0 and text .. " + " .. offset or text
-% end
-% local function group(count)
+% for _, count in ipairs(block_sizes(tokens)) do
 // A block of up to four codes for ${count == 1 and "one token" or count .. " tokens"}: adds to sums, two vectors of int16 for every vector of rows and token.
 static inline __attribute__((always_inline)) void ${name}_block_${count}(
     const uint8_t *w, const uint8_t *table, size_t stride, uint32_t codes, vector *sums)
@@ -166,11 +156,6 @@ static inline void ${name}_${count}(
 % end
     }
 }
-% end
-% group(1)
-% if tokens > 1 then
 
-%     group(tokens)
 % end
-
 % part("part_lut_run")

@@ -9,14 +9,10 @@
 
 % part("part_lut3_tables")
 
-% local function digit(v, j)
-%     for _ = 1, j do v = (v + 1) // 3 end
-%     return (v + 1) % 3 - 1
-% end
 static inline void build_table(const int8_t *q, uint8_t *table)
 {
 % local rows = {}
-% for v = 0, 13 do rows[#rows + 1] = ("{%d, %d, %d}"):format(digit(v, 0), digit(v, 1), digit(v, 2)) end
+% for v = 0, 13 do rows[#rows + 1] = ("{%d, %d, %d}"):format(digit(v, 0, 13), digit(v, 1, 13), digit(v, 2, 13)) end
     static const int8_t digits[14][3] = {${table.concat(rows, ", ", 1, 7)},
                                          ${table.concat(rows, ", ", 8, 14)}};
     memset(table, 0, TABLE_BYTES);
@@ -33,7 +29,7 @@ static inline void build_table(const int8_t *q, uint8_t *table)
 
 % part("part_lut_prepare", { code_length = 6 })
 
-% part("part_slot32", { comment = ": see layout_lut3.c" })
+% part("part_slot32", { of = "one code: see layout_lut3.c" })
 
 // The sum that a nibble and a sign select.
 static inline int32_t lookup(const uint8_t *table, uint32_t nibble, bool negative)

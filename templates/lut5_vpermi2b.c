@@ -19,12 +19,6 @@
 // in two planes: 128 low bytes, then 128 high bytes. Entries 122..127 are zero.
 enum { TABLE_BYTES = 256 };
 
-% -- Balanced ternary digit j of v; none beyond 121.
-% local function digit(v, j)
-%     if v > 121 then return 0 end
-%     for _ = 1, j do v = (v + 1) // 3 end
-%     return (v + 1) % 3 - 1
-% end
 // The digits of v, plus one, in pairs: digits[h][i][p] holds the pairs (2p, 2p + 1) of 32 values of v in the half h of
 // the table; the two vectors i = 0, 1 are those that a lane-wise pack puts in order: i = 0 has v = 0..7, 16..23, 32..39,
 // 48..55 of its half, i = 1 the others.
@@ -39,8 +33,8 @@ static const uint8_t digits[2][2][3][64] __attribute__((aligned(64))) = {
 %                 local row = {}
 %                 for k = 0, 7 do
 %                     local v = h * 64 + lane * 16 + i * 8 + k
-%                     row[#row + 1] = digit(v, 2 * p) + 1
-%                     row[#row + 1] = p < 2 and digit(v, 2 * p + 1) + 1 or 0
+%                     row[#row + 1] = digit(v, 2 * p, 121) + 1
+%                     row[#row + 1] = p < 2 and digit(v, 2 * p + 1, 121) + 1 or 0
 %                 end
                 ${table.concat(row, ", ")},
 %             end
@@ -112,15 +106,12 @@ static inline void widen(int32_t *y, __m512i sums)
 % part("part_outputs_in_memory")
 
 %% kernel
-% local vectors = rows // 64
-% local function token(pointer, stride, n, offset)
-%     local text = pointer
-%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
-%     return offset > 0 and text .. " + " .. offset or text
-% end
-% local function group(count)
-// One scale group of a tile for ${count == 1 and "one token" or count .. " tokens"}: adds to y.
-static inline void ${name}_${count}(
+% local gfni = isa.name == "avx512gfni"
+% for _, count in ipairs(block_sizes(tokens)) do
+% for _, height in ipairs(heights(rows, span)) do
+% local vectors = height // 64
+// One scale group of ${height == rows and "a tile" or height .. " rows of a tile"} for ${count == 1 and "one token" or count .. " tokens"}: adds to y.
+static inline void ${name}_${count}_r${height}(
     const uint8_t *w, const uint8_t *table, size_t stride, uint32_t codes, int32_t *y,
     size_t y_step)
 {
@@ -171,11 +162,7 @@ static inline void ${name}_${count}(
 % end
     }
 }
-% end
-% group(1)
-% if tokens > 1 then
 
-%     group(tokens)
 % end
-
+% end
 % part("part_lut_run")

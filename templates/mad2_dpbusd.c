@@ -15,27 +15,16 @@
 
 % part("part_geometry", { code_length = 16 })
 
-% part("part_bytes16")
+% part("part_bytes", { block = 16 })
 
 % part("part_vector")
 
 ${isa.bytes == 64 and "#define vector_dot _mm512_dpbusd_epi32" or "#define vector_dot _mm256_dpbusd_avx_epi32"}
 #define vector_shift_down32(x, count) ${isa.bytes == 64 and "_mm512" or "_mm256"}_srai_epi32(x, count)
 
-// Four activations in every 32-bit lane.
-static inline vector broadcast_four(const uint8_t *q)
-{
-    int32_t four;
-    memcpy(&four, q, sizeof four);
-    return vector_set32(four);
-}
+% part("part_broadcast_four", { vector = "vector", set = "vector_set32(%s)" })
 
-static inline int32_t sum_of(const uint8_t *sums)
-{
-    int32_t sum;
-    memcpy(&sum, sums, sizeof sum);
-    return sum;
-}
+% part("part_sum_of")
 
 % if isa.bytes == 64 then
 // Adds a segment to ${lanes} outputs, every field's sums shifted down to their size.
@@ -54,13 +43,7 @@ static inline void add_fields(int32_t *y, vector s0, vector s1, vector s2, vecto
 % local lanes = isa.bytes // 4
 % local vectors = rows // lanes
 % local masked = vectors * tokens <= 4 and isa.bytes == 64
-% -- A pointer to token n's data, `offset` elements on.
-% local function token(pointer, stride, n, offset)
-%     local text = pointer
-%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
-%     return offset > 0 and text .. " + " .. offset or text
-% end
-% local function masked_group()
+% if masked then
 // One scale group of a tile for one token. A block adds at most 4 * (2 << 6) * 128 = 2^16 to a sum of field 3, the
 // largest, so a segment of 2^14 blocks stays within 2^30. (The outputs may pass 2^31 between segments and wrap: additions
 // wrap exactly, and the last one is below 2^31 again.)
@@ -101,8 +84,8 @@ static inline void ${name}_1(
 % end
     }
 }
-% end
-% local function shifted_group(count)
+% else
+%     for _, count in ipairs(block_sizes(tokens)) do
 // One scale group of a tile for ${count == 1 and "one token" or count .. " tokens"}. The sums hold w + 1 times q, up to 2 * 128 * K: they may pass
 // 2^31 and wrap, but additions wrap exactly, and with the offset taken off the result is below 2^31 again.
 static inline void ${name}_${count}(
@@ -141,14 +124,7 @@ static inline void ${name}_${count}(
 %     end
 % end
 }
-% end
-% if masked then
-%     masked_group()
-% else
-%     shifted_group(1)
-%     if tokens > 1 then
 
-%         shifted_group(tokens)
 %     end
 % end
 

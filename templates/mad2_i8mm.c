@@ -18,7 +18,7 @@
 
 % part("part_geometry", { code_length = 16 })
 
-% part("part_bytes16")
+% part("part_bytes", { block = 16 })
 
 % part("part_sdot_helpers")
 
@@ -57,11 +57,6 @@ enum { PANEL_BLOCKS = 64, PANEL_BLOCK_BYTES = 256 };
 %% kernel
 % local vectors = rows // 4
 % local pairs = tokens // 2
-% local function token(pointer, stride, n, offset)
-%     local text = pointer
-%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
-%     return offset > 0 and text .. " + " .. offset or text
-% end
 % part("part_mad2_sdot")
 
 % if tokens >= 16 then

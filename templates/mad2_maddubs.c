@@ -17,26 +17,15 @@
 
 % part("part_geometry", { code_length = 16 })
 
-% part("part_bytes16")
+% part("part_bytes", { block = 16 })
 
 % part("part_vector")
 
 enum { SEGMENT = 15 }; // blocks whose sums fit int16
 
-// Four activations in every 32-bit lane.
-static inline vector broadcast_four(const uint8_t *q)
-{
-    int32_t four;
-    memcpy(&four, q, sizeof four);
-    return vector_set32(four);
-}
+% part("part_broadcast_four", { vector = "vector", set = "vector_set32(%s)" })
 
-static inline int32_t sum_of(const uint8_t *sums)
-{
-    int32_t sum;
-    memcpy(&sum, sums, sizeof sum);
-    return sum;
-}
+% part("part_sum_of")
 
 // Adds the two int16 sums of each of ${lanes} rows to y.
 static inline void widen(int32_t *y, vector sums)
@@ -49,12 +38,7 @@ static inline void widen(int32_t *y, vector sums)
 %% kernel
 % local lanes = isa.bytes // 4
 % local vectors = rows // lanes
-% local function token(pointer, stride, n, offset)
-%     local text = pointer
-%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
-%     return offset > 0 and text .. " + " .. offset or text
-% end
-% local function group(count)
+% for _, count in ipairs(block_sizes(tokens)) do
 // One scale group of a tile for ${count == 1 and "one token" or count .. " tokens"}.
 static inline void ${name}_${count}(
     const uint8_t *w, const uint8_t *q, const uint8_t *sums, size_t stride, uint32_t blocks,
@@ -107,11 +91,6 @@ static inline void ${name}_${count}(
 % end
     }
 }
-% end
-% group(1)
-% if tokens > 1 then
 
-%     group(tokens)
 % end
-
 % part("part_multiply_run")

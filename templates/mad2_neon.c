@@ -16,24 +16,13 @@
 
 % part("part_geometry", { code_length = 16 })
 
-% part("part_bytes16")
+% part("part_bytes", { block = 16 })
 
 enum { SEGMENT = 31 }; // blocks whose sums fit int16
 
-// Four activations in every 32-bit lane.
-static inline int8x16_t broadcast_four(const uint8_t *q)
-{
-    int32_t four;
-    memcpy(&four, q, sizeof four);
-    return vreinterpretq_s8_s32(vdupq_n_s32(four));
-}
+% part("part_broadcast_four", { vector = "int8x16_t", set = "vreinterpretq_s8_s32(vdupq_n_s32(%s))" })
 
-static inline int32_t sum_of(const uint8_t *sums)
-{
-    int32_t sum;
-    memcpy(&sum, sums, sizeof sum);
-    return sum;
-}
+% part("part_sum_of")
 
 // Adds the eight int16 sums of rows 0 and 1 and the eight of rows 2 and 3 to four outputs.
 static inline void widen(int32_t *y, int16x8_t low, int16x8_t high)
@@ -46,12 +35,7 @@ static inline void widen(int32_t *y, int16x8_t low, int16x8_t high)
 
 %% kernel
 % local vectors = rows // 4
-% local function token(pointer, stride, n, offset)
-%     local text = pointer
-%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
-%     return offset > 0 and text .. " + " .. offset or text
-% end
-% local function group(count)
+% for _, count in ipairs(block_sizes(tokens)) do
 // One scale group of a tile for ${count == 1 and "one token" or count .. " tokens"}.
 static inline void ${name}_${count}(
     const uint8_t *w, const uint8_t *q, const uint8_t *sums, size_t stride, uint32_t blocks,
@@ -105,11 +89,6 @@ static inline void ${name}_${count}(
 % end
     }
 }
-% end
-% group(1)
-% if tokens > 1 then
 
-%     group(tokens)
 % end
-
 % part("part_multiply_run")

@@ -25,26 +25,14 @@
 
 % part("part_geometry", { code_length = 32 })
 
-% part("part_bytes16", { code_length = 32 })
+% part("part_bytes", { block = 32 })
 
-// What the outputs of a group start with. Unsigned, as the product may wrap on its way.
-static inline int32x4_t offset_of(const uint8_t *sums)
-{
-    uint32_t sum;
-    memcpy(&sum, sums, sizeof sum);
-    return vdupq_n_s32((int32_t)(0u - (sum << ${bits - 1})));
-}
+% part("part_madq_offset", { vector = "int32x4_t", set = "vdupq_n_s32" })
 % if not dotprod then
 
 enum { SEGMENT = ${segment} }; // blocks whose sums fit int16
 
-// Four activations in every 32-bit lane.
-static inline int8x16_t broadcast_four(const uint8_t *q)
-{
-    int32_t four;
-    memcpy(&four, q, sizeof four);
-    return vreinterpretq_s8_s32(vdupq_n_s32(four));
-}
+% part("part_broadcast_four", { vector = "int8x16_t", set = "vreinterpretq_s8_s32(vdupq_n_s32(%s))" })
 
 // Adds the eight int16 sums of rows 0 and 1 and the eight of rows 2 and 3 to four outputs.
 static inline void widen(int32_t *y, int16x8_t low, int16x8_t high)
@@ -60,11 +48,6 @@ static inline void widen(int32_t *y, int16x8_t low, int16x8_t high)
 % local dotprod = isa.name == "dotprod"
 % local vectors = rows // 4
 % local pad = dotprod and "" or "    " -- inside the loop over segments
-% local function token(pointer, stride, n, offset)
-%     local text = pointer
-%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
-%     return offset > 0 and text .. " + " .. offset or text
-% end
 % -- 16 bytes of vector p of the block that four rows, the v-th, belong to.
 % local function offset_of(v, p) return (v // 4 * bits + p) * 64 + v % 4 * 16 end
 % -- Bits n and up of x, moved down to bit 0, or, for negative n, up by -n, and masked, but for a field of `width` bits at
@@ -82,7 +65,7 @@ static inline void widen(int32_t *y, int16x8_t low, int16x8_t high)
 %     if bits == 1 then return field(x .. 0, j - 1, nil, "mask") end
 %     return ("vorrq_u8(%s, %s)"):format(field(x .. j // 4, j % 4 * 2, 2, "mask"), field(x .. 2, j - 2, nil, "third"))
 % end
-% local function group(count)
+% for _, count in ipairs(block_sizes(tokens)) do
 // One scale group of a tile for ${count == 1 and "one token" or count .. " tokens"}.
 static inline void ${name}_${count}(
     const uint8_t *w, const uint8_t *q, const uint8_t *sums, size_t stride, uint32_t blocks,
@@ -165,11 +148,6 @@ ${pad}    widen(${token("y", "y_step", n, 4 * v)}, s${v}_${n}, t${v}_${n});
     }
 % end
 }
-% end
-% group(1)
-% if tokens > 1 then
 
-%     group(tokens)
 % end
-
 % part("part_multiply_run")

@@ -18,25 +18,13 @@
 
 % part("part_geometry", { code_length = 32 })
 
-% part("part_bytes16", { code_length = 32 })
+% part("part_bytes", { block = 32 })
 
 enum { SEGMENT = ${segment} }; // blocks whose sums fit int16
 
-// Four activations in every 32-bit lane.
-static inline __m256i broadcast_four(const uint8_t *q)
-{
-    int32_t four;
-    memcpy(&four, q, sizeof four);
-    return _mm256_set1_epi32(four);
-}
+% part("part_broadcast_four", { vector = "__m256i", set = "_mm256_set1_epi32(%s)" })
 
-// What the outputs of a group start with. Unsigned, as the product may wrap on its way.
-static inline __m256i offset_of(const uint8_t *sums)
-{
-    uint32_t sum;
-    memcpy(&sum, sums, sizeof sum);
-    return _mm256_set1_epi32((int32_t)(0u - (sum << ${bits - 1})));
-}
+% part("part_madq_offset", { vector = "__m256i", set = "_mm256_set1_epi32" })
 
 // Adds the two int16 sums of each of 8 rows to y.
 static inline void widen(int32_t *y, __m256i sums)
@@ -50,11 +38,6 @@ static inline void widen(int32_t *y, __m256i sums)
 %% kernel
 % local vectors = rows // 8
 % local mask_byte = ({ 2, 3, 3, 15 })[bits]
-% local function token(pointer, stride, n, offset)
-%     local text = pointer
-%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
-%     return offset > 0 and text .. " + " .. offset or text
-% end
 % -- 32 bytes of vector p of the block that 8 rows, the v-th, belong to.
 % local function offset_of(v, p) return (v // 2 * bits + p) * 64 + v % 2 * 32 end
 % local function load(v, p)
@@ -69,7 +52,7 @@ static inline void widen(int32_t *y, __m256i sums)
 % local function masked(x, n, mask) return ("_mm256_and_si256(%s, %s)"):format(shifted(x, n), mask) end
 % -- Codes j of a block, 0..7, that share a vector are taken one after the other.
 % local per_vector = ({ 8, 4, 4, 2 })[bits]
-% local function group(count)
+% for _, count in ipairs(block_sizes(tokens)) do
 // One scale group of a tile for ${count == 1 and "one token" or count .. " tokens"}.
 static inline void ${name}_${count}(
     const uint8_t *w, const uint8_t *q, const uint8_t *sums, size_t stride, uint32_t blocks,
@@ -136,11 +119,6 @@ static inline void ${name}_${count}(
 % end
     }
 }
-% end
-% group(1)
-% if tokens > 1 then
 
-%     group(tokens)
 % end
-
 % part("part_multiply_run")

@@ -11,32 +11,15 @@
 
 % part("part_geometry", { code_length = 32 })
 
-% part("part_bytes16", { code_length = 32 })
+% part("part_bytes", { block = 32 })
 
-// Four activations in every 32-bit lane.
-static inline __m512i broadcast_four(const uint8_t *q)
-{
-    int32_t four;
-    memcpy(&four, q, sizeof four);
-    return _mm512_set1_epi32(four);
-}
+% part("part_broadcast_four", { vector = "__m512i", set = "_mm512_set1_epi32(%s)" })
 
-// What the outputs of a group start with. Unsigned, as the product may wrap on its way.
-static inline __m512i offset_of(const uint8_t *sums)
-{
-    uint32_t sum;
-    memcpy(&sum, sums, sizeof sum);
-    return _mm512_set1_epi32((int32_t)(0u - (sum << ${bits - 1})));
-}
+% part("part_madq_offset", { vector = "__m512i", set = "_mm512_set1_epi32" })
 
 %% kernel
 % local vectors = rows // 16
 % local mask_byte = ({ 2, 3, 3, 15 })[bits]
-% local function token(pointer, stride, n, offset)
-%     local text = pointer
-%     if n == 1 then text = text .. " + " .. stride elseif n > 1 then text = text .. (" + %d * %s"):format(n, stride) end
-%     return offset > 0 and text .. " + " .. offset or text
-% end
 % -- x shifted right by n bits inside its 16-bit lanes; left for negative n.
 % local function shifted(x, n)
 %     if n == 0 then return x end
@@ -50,7 +33,7 @@ static inline __m512i offset_of(const uint8_t *sums)
 %     if bits == 1 then return masked(x .. 0, j - 1, "mask") end
 %     return ("_mm512_or_si512(%s, %s)"):format(masked(x .. j // 4, j % 4 * 2, "mask"), masked(x .. 2, j - 2, "third"))
 % end
-% local function group(count)
+% for _, count in ipairs(block_sizes(tokens)) do
 // One scale group of a tile for ${count == 1 and "one token" or count .. " tokens"}.
 static inline void ${name}_${count}(
     const uint8_t *w, const uint8_t *q, const uint8_t *sums, size_t stride, uint32_t blocks,
@@ -99,11 +82,6 @@ static inline void ${name}_${count}(
 %     end
 % end
 }
-% end
-% group(1)
-% if tokens > 1 then
 
-%     group(tokens)
 % end
-
 % part("part_multiply_run")

@@ -9,9 +9,10 @@
 //
 % if lut5 then
 // Decoding: four codes of 64 rows are transposed, so that a vector holds four neighbouring codes of each of 16 rows. Then
-// vpermi2b looks up a digit d + 1 of 64 codes at once, which is a whole quad; where bit 7 is set it becomes 2 - (d + 1).
-// A quad so has the same digit of four codes: the activations come in that order. The codes are permuted first, so that
-// the transposition leaves the rows in order.
+// vpermi2b looks up 64 codes at once: four digits plus one, of two bits each, in a byte, and the fifth in another. Where
+// bit 7 is set, each becomes 2 minus itself. Digit j of 64 codes is a whole quad: the same digit of four codes, so the
+// activations come in that order. The transposition shuffles the rows, four by four, and the outputs with them: they are
+// put in order when a scale group is done.
 //
 % end
 % if amx then
@@ -35,17 +36,12 @@
 // The activations' geometry: blocks of ${block}.
 % part("part_geometry", { code_length = block })
 
-% part("part_bytes" .. block)
+% part("part_bytes", { block = block })
 
 enum { PANEL_COLUMNS = ${amx and 640 or 320} }; // a multiple of 64, and of 20, four codes of lut5
 enum { FEW_TOKENS = 32 };
 
-static inline int32_t sum_of(const uint8_t *sums)
-{
-    int32_t sum;
-    memcpy(&sum, sums, sizeof sum);
-    return sum;
-}
+% part("part_sum_of")
 % if not amx then
 
 // A sum is updated in place. Left to itself, GCC keeps a second copy of every sum and spills them all.
@@ -55,63 +51,65 @@ static inline __m512i add_products(__m512i sum, __m512i weights, __m512i four)
     return sum;
 }
 
-// Four activations in every 32-bit lane.
-static inline __m512i broadcast_four(const uint8_t *q)
-{
-    int32_t four;
-    memcpy(&four, q, sizeof four);
-    return _mm512_set1_epi32(four);
-}
+% part("part_broadcast_four", { vector = "__m512i", set = "_mm512_set1_epi32(%s)" })
 % end
 % if lut5 then
 
-% local function digit(v, j)
-%     if v > 121 then return 0 end
-%     for _ = 1, j do v = (v + 1) // 3 end
-%     return (v + 1) % 3 - 1
-% end
-// Digit j of code v, plus one.
-static const uint8_t digits[5][128] __attribute__((aligned(64))) = {
-% for j = 0, 4 do
-    {
-%     for v = 0, 127, 16 do
-%         local row = {}
-%         for i = v, v + 15 do row[#row + 1] = digit(i, j) + 1 end
-        ${table.concat(row, ", ")},
+// Of code v: digits 0 to 3, plus one, at bits 2j and 2j + 1.
+static const uint8_t four_digits[128] __attribute__((aligned(64))) = {
+% for v = 0, 127, 16 do
+%     local row = {}
+%     for i = v, v + 15 do
+%         local byte = 0
+%         for j = 0, 3 do byte = byte + ((digit(i, j, 121) + 1) << 2 * j) end
+%         row[#row + 1] = byte
 %     end
-    },
+    ${table.concat(row, ", ")},
 % end
 };
 
-// Byte 16j + 4v + i takes the code of row 16v + 4j + i from where the layout has it.
-static const uint8_t order[64] __attribute__((aligned(64))) = {
-% for p = 0, 63, 16 do
+// Digit 4, plus one.
+static const uint8_t last_digit[128] __attribute__((aligned(64))) = {
+% for v = 0, 127, 16 do
 %     local row = {}
-%     for i = p, p + 15 do
-%         local r = 16 * (i // 4 % 4) + 4 * (i // 16) + i % 4
-%         row[#row + 1] = r % 32 // 8 * 16 + r // 32 * 8 + r % 8
-%     end
+%     for i = v, v + 15 do row[#row + 1] = digit(i, 4, 121) + 1 end
     ${table.concat(row, ", ")},
 % end
 };
 
 static const uint8_t no_code[64] __attribute__((aligned(64)));
 
-// Digit j of 64 codes, plus one.
-static inline __m512i decode(__m512i codes, __mmask64 negative, uint32_t j)
+// What a table has for 64 codes; where they are negative, `twice` less that: twice the digit 0, plus one, of each field.
+static inline __m512i look_up(const uint8_t *table, __m512i codes, __mmask64 negative, char twice)
 {
-    const __m512i low = _mm512_load_si512(digits[j]), high = _mm512_load_si512(digits[j] + 64);
-    const __m512i digit = _mm512_permutex2var_epi8(low, codes, high);
-    return _mm512_mask_sub_epi8(digit, negative, _mm512_set1_epi8(2), digit);
+    const __m512i low = _mm512_load_si512(table), high = _mm512_load_si512(table + 64);
+    const __m512i found = _mm512_permutex2var_epi8(low, codes, high);
+    return _mm512_mask_sub_epi8(found, negative, _mm512_set1_epi8(twice), found);
 }
 
 // The five quads of 16 rows' four codes; quads of the same rows are 256 bytes apart.
 static inline void decode_quads(uint8_t *panel, __m512i codes)
 {
     const __mmask64 negative = _mm512_movepi8_mask(codes);
-% for j = 0, 4 do
-    _mm512_store_si512(panel${j > 0 and " + " .. 256 * j or ""}, decode(codes, negative, ${j}));
+    const __m512i four = look_up(four_digits, codes, negative, (char)0xaa);
+    const __m512i three = _mm512_set1_epi8(3);
+    _mm512_store_si512(panel, _mm512_and_si512(four, three));
+% for j = 1, 3 do
+    _mm512_store_si512(panel + ${256 * j}, _mm512_and_si512(_mm512_srli_epi16(four, ${2 * j}), three));
 % end
+    _mm512_store_si512(panel + 1024, look_up(last_digit, codes, negative, 2));
+}
+
+// Vectors 0 and 1 hold rows 0 to 31, vectors 2 and 3 the others, four rows in turn from each.
+static inline void put_in_order(int32_t *y)
+{
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    for (uint32_t half = 0; half < 64; half += 32) {
+        const __m512i even = _mm512_load_si512(y + half), odd = _mm512_load_si512(y + half + 16);
+        _mm512_store_si512(y + half, _mm512_permutex2var_epi64(even, first, odd));
+        _mm512_store_si512(y + half + 16, _mm512_permutex2var_epi64(even, second, odd));
+    }
 }
 % end
 
@@ -120,19 +118,24 @@ static inline void decode_quads(uint8_t *panel, __m512i codes)
 % local height = math.min(rows, 64)
 % local vectors = height // 16
 // Decodes ${lut5 and "codes" or "blocks"} of ${height} rows into the panel, up to the last one that is there.
-static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *panel)
+% local ahead = lut5 and prefetch > 0
+static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *panel${ahead and ", const uint8_t *ahead, uint32_t pitch" or ""})
 {
 % if lut5 then
-    const __m512i rows_in_order = _mm512_load_si512(order);
-    for (;; w += ${4 * rows}, count -= 4) {
+    for (;; w += ${4 * rows}, ${ahead and "ahead += 4 * pitch, " or ""}count -= 4) {
         // Beyond the last code there are zeros.
 % for c = 1, 3 do
         const uint8_t *from${c} = count > ${c} ? w + ${c * rows} : no_code;
 % end
-%     for c = 0, 3 do part("part_prefetch", { offset = c * rows, indent = "        " }) end
-        const __m512i x0 = _mm512_permutexvar_epi8(rows_in_order, _mm512_load_si512(w));
+% if ahead then
+%     for c = 0, 3 do
+        _mm_prefetch((const char *)ahead${c > 0 and " + " .. c .. " * pitch" or ""}, _MM_HINT_T1);
+        _mm_prefetch((const char *)w + ${(16 + c) * rows}, _MM_HINT_T0);
+%     end
+% end
+        const __m512i x0 = _mm512_load_si512(w);
 % for c = 1, 3 do
-        const __m512i x${c} = _mm512_permutexvar_epi8(rows_in_order, _mm512_load_si512(from${c}));
+        const __m512i x${c} = _mm512_load_si512(from${c});
 % end
         const __m512i low01 = _mm512_unpacklo_epi8(x0, x1);
         const __m512i high01 = _mm512_unpackhi_epi8(x0, x1);
@@ -260,10 +263,11 @@ static void ${name}(const tmac_matmul *matmul)
 % end
     // All rows of a tile take their turns at the same columns, so that weights are read in the order in which they lie.
     // With many tokens their outputs would not stay near: then one panel's rows come first.
-    const uint32_t band = matmul->tokens <= FEW_TOKENS ? ${rows} : ${height};
+    const uint32_t row_end = matmul->row_end ? matmul->row_end : ${rows};
+    const uint32_t band = matmul->tokens <= FEW_TOKENS ? row_end - matmul->row_begin : ${height};
     uint8_t panel[PANEL_COLUMNS * ${height}] __attribute__((aligned(64)));
     for (uint32_t t = matmul->tile_begin; t < matmul->tile_end; t++) {
-        for (uint32_t first = 0; first < ${rows}; first += band) {
+        for (uint32_t first = matmul->row_begin; first < row_end; first += band) {
             const uint8_t *w = matmul->tiles + t * tile_bytes + first${lut5 and "" or " * 4"};
             int32_t *y = matmul->y + (size_t)(t - matmul->tile_begin) * ${rows} + first;
             for (uint32_t g = 0; g < inputs.groups; g++, y += matmul->y_stride) {
@@ -285,7 +289,14 @@ static void ${name}(const tmac_matmul *matmul)
                     const uint32_t quads = (filled + 15) / 16 * 16;
 % end
                     for (uint32_t r = 0; r < band; r += ${height}) {
+% if lut5 and prefetch > 0 then
+                        // All rows of these columns read them one line after the other, what comes after them likewise.
+                        const uint32_t pitch = band == ${rows} ? 64 : ${rows};
+                        const uint8_t *ahead = w + ${math.max(prefetch, 64 * rows)} + (band == ${rows} ? r * 64 : 0);
+                        ${name}_decode(w + r, count, panel, ahead, pitch);
+% else
                         ${name}_decode(w + r${lut5 and "" or " * 4"}, count, panel);
+% end
 % if amx then
                         memset(panel + filled * ${64 * vectors}, 0, (quads - filled) * ${64 * vectors});
 % end
@@ -295,6 +306,10 @@ static void ${name}(const tmac_matmul *matmul)
                     q += columns;
                     left -= columns;
                 }
+% if lut5 then
+                for (uint32_t n = 0; n < matmul->tokens; n++)
+                    for (uint32_t r = 0; r < band; r += 64) put_in_order(y + n * y_step + r);
+% end
             }
         }
     }

@@ -17,15 +17,15 @@ static inline codes codes_high(codes a)
 {
     return codes_low((codes){_mm256_srli_epi16(a.low, 4), _mm256_srli_epi16(a.high, 4)});
 }
-static inline __m256i join_half(__m256i low, __m256i upper, int set)
+static inline __m256i join_half(__m256i low, __m256i upper, int from, int mask)
 {
-    __m256i moved = set < 2 ? _mm256_slli_epi16(upper, 4 - 2 * set) : _mm256_srli_epi16(upper, 2 * set - 4);
-    return _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(0x30)));
+    __m256i moved = from < 4 ? _mm256_slli_epi16(upper, 4 - from) : _mm256_srli_epi16(upper, from - 4);
+    return _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8((char)mask)));
 }
-// Bits 2 * set and 2 * set + 1 of upper become bits 4 and 5.
-static inline codes codes_join(codes low, codes upper, int set)
+// Bits of upper, beginning with bit `from`, become those of the mask, which begins with bit 4.
+static inline codes codes_join(codes low, codes upper, int from, int mask)
 {
-    return (codes){join_half(low.low, upper.low, set), join_half(low.high, upper.high, set)};
+    return (codes){join_half(low.low, upper.low, from, mask), join_half(low.high, upper.high, from, mask)};
 }
 static inline counts counts_zero(void)
 {

@@ -14,12 +14,12 @@ static inline codes codes_high(codes a)
 {
     return codes_low(_mm512_srli_epi16(a, 4));
 }
-// Bits 2 * set and 2 * set + 1 of upper become bits 4 and 5.
-static inline codes codes_join(codes low, codes upper, int set)
+// Bits of upper, beginning with bit `from`, become those of the mask, which begins with bit 4.
+static inline codes codes_join(codes low, codes upper, int from, int mask)
 {
-    __m512i moved = set < 2 ? _mm512_sll_epi16(upper, _mm_cvtsi32_si128(4 - 2 * set))
-                            : _mm512_srl_epi16(upper, _mm_cvtsi32_si128(2 * set - 4));
-    return _mm512_or_si512(low, _mm512_and_si512(moved, _mm512_set1_epi8(0x30)));
+    __m512i moved = from < 4 ? _mm512_sll_epi16(upper, _mm_cvtsi32_si128(4 - from))
+                             : _mm512_srl_epi16(upper, _mm_cvtsi32_si128(from - 4));
+    return _mm512_or_si512(low, _mm512_and_si512(moved, _mm512_set1_epi8((char)mask)));
 }
 static inline counts counts_zero(void)
 {

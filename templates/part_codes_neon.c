@@ -25,12 +25,12 @@ static inline codes codes_high(codes a)
     EACH_QUARTER a.quarter[i] = vshrq_n_u8(a.quarter[i], 4);
     return a;
 }
-// Bits 2 * set and 2 * set + 1 of upper become bits 4 and 5.
-static inline codes codes_join(codes low, codes upper, int set)
+// Bits of upper, beginning with bit `from`, become those of the mask, which begins with bit 4.
+static inline codes codes_join(codes low, codes upper, int from, int mask)
 {
-    const int8x16_t up = vdupq_n_s8((int8_t)(4 - 2 * set)); // down where it is negative
+    const int8x16_t up = vdupq_n_s8((int8_t)(4 - from)); // down where it is negative
     EACH_QUARTER low.quarter[i] = vorrq_u8(
-        low.quarter[i], vandq_u8(vshlq_u8(upper.quarter[i], up), vdupq_n_u8(0x30)));
+        low.quarter[i], vandq_u8(vshlq_u8(upper.quarter[i], up), vdupq_n_u8((uint8_t)mask)));
     return low;
 }
 static inline counts counts_zero(void)

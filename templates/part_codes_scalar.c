@@ -22,10 +22,10 @@ static inline codes codes_high(codes a)
     for (int i = 0; i < 64; i++) a.byte[i] >>= 4;
     return a;
 }
-// Bits 2 * set and 2 * set + 1 of upper become bits 4 and 5.
-static inline codes codes_join(codes low, codes upper, int set)
+// Bits of upper, beginning with bit `from`, become those of the mask, which begins with bit 4.
+static inline codes codes_join(codes low, codes upper, int from, int mask)
 {
-    for (int i = 0; i < 64; i++) low.byte[i] |= (uint8_t)(((upper.byte[i] >> (2 * set)) & 3) << 4);
+    for (int i = 0; i < 64; i++) low.byte[i] |= (uint8_t)(((upper.byte[i] >> from) << 4) & mask);
     return low;
 }
 static inline counts counts_zero(void)

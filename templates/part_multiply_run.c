@@ -9,11 +9,8 @@ static void ${name}(const tmac_matmul *matmul)
 % if tokens > 1 then
         uint32_t n = 0;
 % end
-% for _, block in ipairs(tokens > 1 and { tokens, 1 } or { 1 }) do
-%     local first = tokens > 1 and "" or "uint32_t n = 0"
-%     local step = block > 1 and ("n += %d"):format(block) or "n++"
-%     local condition = block > 1 and ("n + %d <= matmul->tokens"):format(block) or "n < matmul->tokens"
-        for (${first}; ${condition}; ${step}) {
+% for block, head in token_blocks(tokens) do
+        ${head} {
             const uint8_t *w = matmul->tiles + t * tile_bytes;
             const uint8_t *q = matmul->prepared + n * stride;
             const uint8_t *sums = q + sums_at;

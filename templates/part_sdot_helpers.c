@@ -1,9 +1,4 @@
-static inline int32_t sum_of(const uint8_t *sums)
-{
-    int32_t sum;
-    memcpy(&sum, sums, sizeof sum);
-    return sum;
-}
+% part("part_sum_of")
 
 // Adds a segment to four outputs, every field's sums shifted down to their size.
 static inline void add_fields(int32_t *y, int32x4_t s0, int32x4_t s1, int32x4_t s2)

@@ -8,6 +8,7 @@
 //                                         be a hundred times faster than the rule's; exit status 3 where that is scalar
 //   fleet writers DB PROCESSES SECONDS    that many processes store trials; checks that none is lost or told to wait
 #include <inttypes.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +102,8 @@ static tmac_status introduce(tmac_db *db, cast *c, uint64_t hosts)
     return tmac_ok();
 }
 
-// The kernels that a host measures at a problem: all it can run at one token, a quarter of them at more.
+// The kernels that a host measures at a problem: all it can run at one token; at more, of every layout one, so that no
+// layout has a gap, and a quarter of the rest.
 static size_t contenders(const tmac_host *host, const tmac_input_set *set, uint32_t bucket,
                          size_t *chosen)
 {
@@ -111,7 +113,10 @@ static size_t contenders(const tmac_host *host, const tmac_input_set *set, uint3
         if (!tmac_isa_has(host->isa, kernels[i]->isa) ||
             !tmac_layout_holds(kernels[i]->layout, set))
             continue;
-        if (bucket == 0 || fit % 4 == 0) chosen[count++] = i;
+        bool first = true;
+        for (size_t k = 0; k < count && first; k++)
+            first = kernels[chosen[k]]->layout != kernels[i]->layout;
+        if (bucket == 0 || first || fit % 4 == 0) chosen[count++] = i;
         fit++;
     }
     return count;
@@ -200,6 +205,17 @@ static tmac_status judge(tmac_db *db, const cast *c, uint64_t hosts)
     return tmac_ok();
 }
 
+// What is measured here is what an export seals: so this was.
+static tmac_status adopt(const char *path)
+{
+    sqlite3 *sqlite;
+    int code = sqlite3_open(path, &sqlite);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(sqlite, "UPDATE measurement SET origin = 2", NULL, NULL, NULL);
+    sqlite3_close(sqlite);
+    return code == SQLITE_OK ? tmac_ok() : tmac_fail(TMAC_IO, "%s: %s", path, sqlite3_errstr(code));
+}
+
 static tmac_status generate(const char *path, uint64_t hosts, uint64_t trials, uint64_t seed)
 {
     tmac_db *db;
@@ -222,7 +238,7 @@ static tmac_status generate(const char *path, uint64_t hosts, uint64_t trials, u
     free(c.runs);
     free(c.variants);
     tmac_db_close(db);
-    return status;
+    return status.code == TMAC_OK ? adopt(path) : status;
 }
 
 static int ascending(const void *a, const void *b)

@@ -1,6 +1,7 @@
 // OpenBLAS is opened at run time, for two reasons. It is optional: without it everything works, slowly. And it takes its
 // kernels by the processor's model number, so that the library of Debian 12 runs SSE3 code on processors younger than
-// itself; unless the user chose, it is told what the verified instruction sets allow before it starts.
+// itself, and 3DNow!, which processors have no more, where a hypervisor claims to be an Opteron; unless the user chose, it
+// is told what the verified instruction sets allow before it starts.
 #include "train/multiply.h"
 
 #ifndef TMAC_TRAIN_DOUBLE
@@ -15,6 +16,17 @@ typedef void sgemm(int order, int turn_a, int turn_b, int m, int n, int k, float
 
 static sgemm *blas;
 
+// The kernels it shall use; NULL: those it takes by itself.
+static const char *core_for(tmac_isa_set isa)
+{
+    if (tmac_isa_has(isa, TMAC_ISA_AVX512BW)) return "SkylakeX";
+    if (tmac_isa_has(isa, TMAC_ISA_AVX2)) return "Haswell";
+#if defined(__x86_64__)
+    if (!tmac_isa_has(isa, TMAC_ISA_SSSE3)) return "Prescott"; // SSE3, the least it has
+#endif
+    return NULL;
+}
+
 // A symbol of the library as a function: ISO C has no cast for it, POSIX promises that the bytes are the same.
 static bool find(void *library, const char *name, void *function)
 {
@@ -27,9 +39,7 @@ const char *tmac_multiply_open(tmac_isa_set isa)
 {
     static char text[96];
     if (text[0]) return text;
-    const char *core = tmac_isa_has(isa, TMAC_ISA_AVX512BW) ? "SkylakeX"
-                       : tmac_isa_has(isa, TMAC_ISA_AVX2)   ? "Haswell"
-                                                            : NULL;
+    const char *core = core_for(isa);
     if (core) setenv("OPENBLAS_CORETYPE", core, 0);
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     void (*set_threads)(int) = NULL;

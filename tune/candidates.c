@@ -13,7 +13,12 @@
 
 #include "tune/session.h"
 
-enum { GATE_TIMEOUT_MS = 10000, DEFAULT_L1_BYTES = 32768, DEFAULT_L2_BYTES = 1 << 20 };
+enum {
+    GATE_TIMEOUT_MS = 10000,
+    AT_A_TIME = 32,
+    DEFAULT_L1_BYTES = 32768,
+    DEFAULT_L2_BYTES = 1 << 20
+};
 
 static const double layout_ratio = 1.25, traffic_ratio = 2.5;
 
@@ -77,16 +82,15 @@ static bool vector_serves(const tmac_tuning *t, const tmac_input_set *set)
 // ------------------------------------------------------------------------------------------------------------- gate
 
 // Marks all kernels that have a failed trial on this host, of whatever bucket.
-static tmac_status find_failed(const tmac_tuning *t, const tmac_db *db,
-                               const tmac_kernel *const *all, size_t count,
+static tmac_status find_failed(const tmac_tuning *t, const tmac_kernel *const *all, size_t count,
                                tmac_gate_result *results, bool *known)
 {
     for (uint32_t i = 0; i < t->work->count; i++)
         for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++) {
             tmac_db_figure *figures;
             size_t figure_count;
-            TMAC_TRY(tmac_db_figures(db, &t->host, &t->work->sets[i], bucket, t->threads, &figures,
-                                     &figure_count));
+            TMAC_TRY(tmac_db_figures(t->db, &t->host, &t->work->sets[i], bucket, t->threads,
+                                     &figures, &figure_count));
             for (size_t f = 0; f < figure_count; f++)
                 for (size_t k = 0; k < count && figures[f].outcome != TMAC_OUTCOME_OK; k++) {
                     if (figures[f].kernel != all[k]) continue;
@@ -128,31 +132,54 @@ static void report_failure(tmac_tune_report *report, const tmac_kernel *kernel,
     failure->result = *result;
 }
 
-tmac_status tmac_pass_gate(tmac_tuning *t, const tmac_kernel *const *all, size_t count,
-                           tmac_gate_result *results, bool *known)
+// Proves those that are not known to fail, some at a time, so that a bar can move. The database is closed meanwhile.
+static tmac_status prove(const tmac_tuning *t, const tmac_kernel *const *all, size_t count,
+                         tmac_gate_result *results, const bool *known)
 {
     tmac_shape shapes[GATE_SHAPES];
     size_t shape_count = gate_shapes(t->work, shapes);
-    tmac_db *db;
-    TMAC_TRY(tmac_db_open(t->options->db, TMAC_DB_READ, &db));
-    tmac_status status = find_failed(t, db, all, count, results, known);
-    if (status.code == TMAC_OK)
-        status = tmac_db_plan(db, &t->host, t->work->sets, t->work->count, t->threads, t->isa,
-                              &t->seeds);
-    tmac_db_close(db);
     uint32_t timeout = t->options->gate_timeout_ms ? t->options->gate_timeout_ms : GATE_TIMEOUT_MS;
     tmac_progress progress;
+    tmac_status status = tmac_ok();
     if (t->options->progress) tmac_progress_begin(&progress, "proving kernels", count);
-    for (size_t i = 0; i < count && status.code == TMAC_OK; i++) {
-        if (!known[i] && !t->options->replay)
-            status = tmac_gate(&all[i], 1, shapes, shape_count, timeout, &results[i]);
+    for (size_t i = 0; i < count && status.code == TMAC_OK;) {
+        const tmac_kernel *some[AT_A_TIME];
+        tmac_gate_result found[AT_A_TIME];
+        size_t number[AT_A_TIME], chosen = 0;
+        const size_t before = i;
+        for (; i < count && chosen < AT_A_TIME; i++) {
+            if (known[i]) continue;
+            number[chosen] = i;
+            some[chosen++] = all[i];
+        }
+        status = tmac_gate(some, chosen, shapes, shape_count, timeout, found);
+        for (size_t k = 0; k < chosen && status.code == TMAC_OK; k++)
+            results[number[k]] = found[k];
+        if (t->options->progress) tmac_progress_advance(&progress, i - before);
+    }
+    if (t->options->progress) tmac_progress_end(&progress);
+    return status;
+}
+
+tmac_status tmac_pass_gate(tmac_tuning *t, const tmac_kernel *const *all, size_t count,
+                           tmac_gate_result *results, bool *known)
+{
+    TMAC_TRY(tmac_tuning_open(t, TMAC_DB_READ));
+    tmac_status status = find_failed(t, all, count, results, known);
+    if (status.code == TMAC_OK)
+        status = tmac_db_plan(t->db, &t->host, t->work->sets, t->work->count, t->threads, t->isa,
+                              &t->seeds);
+    if (status.code == TMAC_OK && t->options->with_threads)
+        status = tmac_db_plan(t->db, &t->host, t->work->sets, t->work->count,
+                              t->options->with_threads, t->isa, &t->joint);
+    tmac_tuning_close(t);
+    if (status.code == TMAC_OK && !t->options->replay)
+        status = prove(t, all, count, results, known);
+    for (size_t i = 0; i < count && status.code == TMAC_OK; i++)
         if (results[i].outcome == TMAC_OUTCOME_OK)
             t->candidates[t->candidate_count++] = all[i];
         else
             report_failure(t->report, all[i], &results[i]);
-        if (t->options->progress) tmac_progress_advance(&progress, 1);
-    }
-    if (t->options->progress) tmac_progress_end(&progress);
     return status;
 }
 
@@ -340,8 +367,11 @@ tmac_status tmac_contenders_of(const tmac_tuning *t, uint32_t set_index, uint32_
         bool seeded = strcmp(kernel->name, seed->kernel[bucket]) == 0;
         bool in = kernel->isa != TMAC_ISA_SCALAR || !vector;
         if (spending->prune) {
-            bool near_best = bucket == 0 || strcmp(kernel->layout->name, rule.layout) == 0 ||
-                             strcmp(kernel->layout->name, seed->layout) == 0;
+            bool near_best =
+                bucket == 0 || strcmp(kernel->layout->name, rule.layout) == 0 ||
+                strcmp(kernel->layout->name, seed->layout) == 0 ||
+                (t->joint.entry_count > 0 &&
+                 strcmp(kernel->layout->name, t->joint.entries[set_index].layout) == 0);
             for (uint32_t l = 0; l < layout_count; l++)
                 near_best = near_best || layouts[l] == kernel->layout;
             in = in && near_best && !tmac_hopeless(t, set, bucket, kernel) &&

@@ -109,6 +109,10 @@ static bool equal_output(const test_case *c, const int8_t *weights, const int8_t
         size_t begin = (size_t)g * c->shape.group, end = begin + c->shape.group;
         if (end > c->shape.columns) end = c->shape.columns;
         for (uint32_t r = 0; r < rows; r++) {
+            if (m->row_end && (r % tile < m->row_begin || r % tile >= m->row_end)) {
+                if (y[r] != UNTOUCHED) return false;
+                continue;
+            }
             int32_t sum = 0;
             bool real = first + r < c->shape.rows;
             const int8_t *row = weights + (size_t)(real ? first + r : 0) * c->shape.columns;
@@ -170,6 +174,13 @@ static bool try_case(const test_case *c, tmac_random *random)
                          .tile_begin = c->tile_begin < tiles ? c->tile_begin : 0,
                          .tile_end = tiles,
                          .tokens = c->tokens};
+        if (c->at_end) { // other than whole tiles
+            const uint32_t spans = kernel->layout->row_tile / kernel->row_span;
+            const uint32_t first = tmac_random_below(random, spans);
+            m.row_begin = first * kernel->row_span;
+            m.row_end =
+                m.row_begin + (1 + tmac_random_below(random, spans - first)) * kernel->row_span;
+        }
         kernel->run(&m);
         for (uint32_t n = 0; n < c->tokens && good; n++)
             good = equal_output(c, weights, (const int8_t *)q.data + n * columns, n, &m);

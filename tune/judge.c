@@ -3,7 +3,8 @@
 //
 // Like all measuring this runs in a child. It tells through shared memory what it has; when it dies nothing is judged.
 // Plans are compared by what they can change, the time outside the head, and told in tokens a second. The plan that the
-// trials give stays unless another is faster by more than the noise.
+// trials give stays unless another is faster by more than the noise; the joint plan is taken unless another is: one
+// packed copy of the model then serves several numbers of threads.
 #include "tune/judge.h"
 
 #include <errno.h>
@@ -157,8 +158,7 @@ static void contend(const tmac_tuning *t, const tmac_named_plan *plans, uint32_t
 
 // ----------------------------------------------------------------------------------------------------------- parent
 
-// Waits for the child, no longer than until `last`; returns the processors that others used meanwhile.
-static double wait_for(tmac_sentinel *sentinel, pid_t child, uint64_t last)
+double tmac_wait_for_child(tmac_sentinel *sentinel, pid_t child, uint64_t last)
 {
     int ended;
     double foreign = 0;
@@ -220,6 +220,11 @@ static tmac_status conclude(tmac_tuning *t, const tmac_named_plan *plans, const 
         best = i;
         best_cost = cost;
     }
+    for (uint32_t i = 1; i < v->plans; i++) {
+        tmac_db_figure cost = cost_of(t, v, i, tokens);
+        if (strcmp(plans[i].name, TMAC_PLAN_JOINT) == 0 && !tmac_db_faster(&best_cost, &cost))
+            best = i;
+    }
     tmac_tune_report *report = t->report;
     report->judged = true;
     report->judgement_count = v->plans;
@@ -274,7 +279,8 @@ tmac_status tmac_judge_plans(tmac_tuning *t, double seconds)
     }
     double foreign = 0;
     if (child > 0)
-        foreign = wait_for(&t->sentinel, child, deadline + (deadline - began) + 60000000000u);
+        foreign =
+            tmac_wait_for_child(&t->sentinel, child, deadline + (deadline - began) + 60000000000u);
     status = tmac_db_open(t->options->db, TMAC_DB_WRITE, &t->db);
     if (status.code == TMAC_OK && shared->plans >= 2 && shared->plans <= count)
         status = conclude(t, plans, shared, foreign <= t->sentinel.tolerated);

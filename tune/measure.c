@@ -14,7 +14,7 @@
 
 #include "base/clock.h"
 
-enum { DROP_AFTER = 3, HALVE_FROM = 4, PASSES_MAX = 1 << 16 };
+enum { DROP_AFTER = 3, HALVE_FROM = 4, OVERDRAFT = 4, PASSES_MAX = 1 << 16 };
 
 static int ascending(const void *a, const void *b)
 {
@@ -61,8 +61,9 @@ static void shuffle(uint32_t *order, uint32_t count, tmac_random *random)
 }
 
 // As many passes as fill sample_ns, by the first contender's pace; the first pass of each is not counted. Where the
-// rounds that nobody is spared would not end before time_up_ns *count is cut: the first contenders are measured; 0 when
-// not even two fit, and then the rule stands.
+// rounds that nobody is spared would take more than the deadline and a part of what comes after it, *count is cut: the
+// first contenders are measured, and later competitions keep most of their time; 0 when not even two fit, and then the
+// rule stands.
 static uint32_t warm_up(const tmac_contender *contenders, uint32_t *count,
                         const tmac_rounds *rounds)
 {
@@ -70,7 +71,9 @@ static uint32_t warm_up(const tmac_contender *contenders, uint32_t *count,
     uint64_t least = once > rounds->sample_ns ? once : rounds->sample_ns;
     uint64_t now = rounds->now(rounds->context);
     if (now >= rounds->time_up_ns) return 0;
-    double fit = (double)(rounds->time_up_ns - now) / ((double)least * DROP_AFTER);
+    uint64_t end = rounds->deadline_ns > now ? rounds->deadline_ns : now;
+    if (end < rounds->time_up_ns) end += (rounds->time_up_ns - end) / OVERDRAFT;
+    double fit = (double)(end - now) / ((double)least * DROP_AFTER);
     if (fit < *count) *count = (uint32_t)fit;
     if (*count < 2 && fit < 2) return 0;
     for (uint32_t i = 1; i < *count; i++)

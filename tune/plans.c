@@ -121,12 +121,12 @@ static tmac_status load(const tmac_tuning *t, uint32_t set, set_figures *f)
 tmac_status tmac_plans_to_judge(const tmac_tuning *t, tmac_named_plan *plans, uint32_t *count)
 {
     const tmac_work *work = t->work;
-    tmac_plan trials, workload, runner_up;
+    tmac_plan trials, workload, runner_up, joint;
     *count = 0;
     TMAC_TRY(tmac_db_plan_of_trials(t->db, &t->host, work->sets, work->count, t->threads, t->isa,
                                     &trials));
     tmac_plan rule = tmac_plan_default(work->sets, work->count, t->threads, t->isa);
-    workload = runner_up = trials;
+    workload = runner_up = joint = trials;
     double closest = INFINITY;
     for (uint32_t i = 0; i < work->count; i++) {
         set_figures f;
@@ -134,6 +134,9 @@ tmac_status tmac_plans_to_judge(const tmac_tuning *t, tmac_named_plan *plans, ui
         TMAC_TRY(load(t, i, &f));
         const tmac_layout *best = cheapest(t, &f, NULL, &best_cost);
         if (best) fill_entry(t, &f, best, &workload.entries[i]);
+        const tmac_layout *shared =
+            t->joint.entry_count ? tmac_layout_find(t->joint.entries[i].layout) : NULL;
+        if (shared && best_of(t, &f, 0, shared)) fill_entry(t, &f, shared, &joint.entries[i]);
         const tmac_layout *next =
             cheapest(t, &f, tmac_layout_find(trials.entries[i].layout), &next_cost);
         if (next && next_cost / best_cost < closest) {
@@ -144,6 +147,7 @@ tmac_status tmac_plans_to_judge(const tmac_tuning *t, tmac_named_plan *plans, ui
         free_figures(&f);
     }
     add_plan(plans, count, "measured", &trials);
+    add_plan(plans, count, TMAC_PLAN_JOINT, &joint);
     add_plan(plans, count, "rule", &rule);
     add_plan(plans, count, "workload", &workload);
     add_plan(plans, count, "runner-up", &runner_up);

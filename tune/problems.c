@@ -1,9 +1,11 @@
 // The problems of a session, in order, and the time each may take.
 //
 // First N = 1 of every input set, then the larger buckets, which only the layouts within a quarter of the best at N = 1
-// enter: whole batches of prompts first, because most tokens of prompts come in them. A problem's budget is its share, of what is left, of the time that a model spends in it: calls per token x
-// weights x workload. Every trial is a record, committed when it is finished. What is there already is not measured
-// again, so that a session that was killed goes on where it stopped.
+// enter: whole batches of prompts first, because most tokens of prompts come in them. A problem's budget is its share, of
+// what is left, of the time that a model spends in it: calls per token x weights x workload. Where the rounds that nobody
+// is spared do not fit, fewer kernels enter (measure.c), so that all problems get some. Every trial is a record, committed
+// when it is finished. What is there already is not measured again, so that a session that was killed goes on where it
+// stopped.
 //
 // What was measured while others used the processors is stored as noisy, and measured again in a second walk if time is
 // left; the database never lets it replace what was measured in quiet.
@@ -134,11 +136,10 @@ static tmac_status recover(tmac_tuning *t, const tmac_loss *loss)
              t->work->sets[t->set].rows[0], t->work->sets[t->set].columns,
              tmac_bucket_typical(t->bucket));
     TMAC_TRY(tmac_record_failure(t, t->candidates[loss->candidate], &result));
-    tmac_db_close(t->db);
-    t->db = NULL;
+    tmac_tuning_close(t);
     TMAC_TRY(tmac_measurer_start(&t->measurer));
     tmac_sentinel_child(&t->sentinel, t->measurer.child);
-    return tmac_db_open(t->options->db, TMAC_DB_WRITE, &t->db);
+    return tmac_tuning_open(t, TMAC_DB_WRITE);
 }
 
 // One competition; *again when a contender was lost and the others are to go on.
@@ -174,11 +175,14 @@ static tmac_status attempt(tmac_tuning *t, double of, uint16_t *contenders, bool
         memcpy(job->contenders, contenders, job->count * sizeof *contenders);
         status = tmac_db_put_problem(t->db, set, t->bucket, t->threads, &t->problem_name);
         t->problem_started = tmac_now_ns();
+        const uint32_t before = t->report->measured;
         if (status.code == TMAC_OK)
             status = t->options->replay
                          ? tmac_replay_run(t->options->replay, t->candidates, job, &events)
                          : tmac_measurer_run(&t->measurer, job, &events, &loss);
         *again = status.code == TMAC_OK && loss.lost;
+        // Who did not get a turn decides nothing, and may in another session.
+        if (!*again && t->report->measured - before < job->count) t->report->complete = false;
         if (*again) status = recover(t, &loss);
     }
     free(job);

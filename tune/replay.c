@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { FIGURES_MAX = 16384 };
 
@@ -24,7 +23,9 @@ struct tmac_replay {
     tmac_random random;
     const tmac_kernel **kernels; // that have any
     size_t kernel_count;
-    const tmac_job *job; // being replayed
+    tmac_db *db;               // of the session
+    const tmac_job *job;       // being replayed
+    const truth **taking_part; // in it, by the candidate's number
     const tmac_job_events *events;
 };
 
@@ -53,8 +54,8 @@ static double normal(tmac_random *random)
 static uint64_t draw(void *context, const tmac_contender *contender, uint32_t passes)
 {
     tmac_replay *replay = context;
-    const truth *item = find(replay, contender->kernel, replay->job->set, replay->job->bucket);
-    double ns = item ? item->ns : 1e9, deviation = item ? item->deviation : 0;
+    const truth *item = replay->taking_part[contender->number];
+    double ns = item->ns, deviation = item->deviation;
     double factor = 1 + deviation * normal(&replay->random);
     if (tmac_random_below(&replay->random, 20) == 0) factor += 4 * deviation;
     double took = ns * passes * (factor > 0.5 ? factor : 0.5);
@@ -76,6 +77,11 @@ uint64_t tmac_replay_now(const tmac_replay *replay)
     return (uint64_t)replay->now_ns;
 }
 
+tmac_db *tmac_replay_db(const tmac_replay *replay)
+{
+    return replay->db;
+}
+
 static tmac_status pass_on(void *context, const tmac_contender *contender, uint32_t passes)
 {
     const tmac_replay *replay = context;
@@ -91,14 +97,20 @@ tmac_status tmac_replay_run(tmac_replay *replay, const tmac_kernel *const *candi
     replay->job = job;
     replay->events = events;
     tmac_contender *contenders = calloc(job->count + 1u, sizeof *contenders);
-    if (!contenders)
+    const truth **taking_part = calloc(UINT16_MAX + 1u, sizeof *taking_part);
+    if (!contenders || !taking_part) {
+        free(contenders);
+        free(taking_part);
         return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %u contenders", job->count);
+    }
+    replay->taking_part = taking_part;
     uint32_t count = 0;
     for (uint32_t i = 0; i < job->count; i++) {
-        const tmac_kernel *kernel = candidates[job->contenders[i]];
-        if (!find(replay, kernel, job->set, job->bucket)) continue;
+        const uint16_t number = job->contenders[i];
+        taking_part[number] = find(replay, candidates[number], job->set, job->bucket);
+        if (!taking_part[number]) continue;
         contenders[count++] = (tmac_contender){
-            .kernel = kernel, .number = job->contenders[i], .sentinel = job->sentinel && i == 0};
+            .kernel = candidates[number], .number = number, .sentinel = job->sentinel && i == 0};
     }
     const tmac_rounds rounds = {.sample_ns = job->sample_ns,
                                 .deadline_ns = job->deadline_ns,
@@ -114,6 +126,8 @@ tmac_status tmac_replay_run(tmac_replay *replay, const tmac_kernel *const *candi
                                 .context = replay};
     tmac_status status = tmac_compete(contenders, count, &rounds);
     free(contenders);
+    free(taking_part);
+    replay->taking_part = NULL;
     return status;
 }
 
@@ -176,16 +190,12 @@ static double time_of(const tmac_replay *replay, const tmac_plan *plan)
 
 // --------------------------------------------------------------------------------------------------------- sessions
 
-// One session into a database of its own, which is thrown away.
+// One session into a database of its own.
 static tmac_status replay_once(tmac_replay *replay, const tmac_host *host,
                                const tmac_tune_options *how, uint64_t seed, uint32_t *trials,
                                double *workload_ns)
 {
-    char folder[] = "/tmp/tmac-replay-XXXXXX", path[64];
-    if (!mkdtemp(folder)) return tmac_fail(TMAC_IO, "cannot make a folder in /tmp");
-    snprintf(path, sizeof path, "%s/tune.db", folder);
     tmac_tune_options options = *how;
-    options.db = path;
     options.seed = seed;
     options.replay = replay;
     options.candidates = replay->kernels;
@@ -194,28 +204,23 @@ static tmac_status replay_once(tmac_replay *replay, const tmac_host *host,
     options.progress = options.require_quiet = options.estimate = false;
     replay->now_ns = 0;
     replay->random.state = seed;
-    tmac_tune_report *report = calloc(1, sizeof *report);
-    tmac_status status = report ? tmac_tune(replay->work, &options, report)
-                                : tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a report");
-    tmac_db *db = NULL;
     tmac_plan plan;
-    if (status.code == TMAC_OK) status = tmac_db_open(path, TMAC_DB_READ, &db);
-    if (status.code == TMAC_OK)
-        status = tmac_db_plan(db, host, replay->work->sets, replay->work->count, report->threads,
-                              options.isa ? options.isa : host->isa, &plan);
+    tmac_tune_report *report = calloc(1, sizeof *report);
+    if (!report) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a report");
+    tmac_status status = tmac_db_open_memory(&replay->db);
+    if (status.code == TMAC_OK) {
+        status = tmac_tune(replay->work, &options, report);
+        if (status.code == TMAC_OK)
+            status = tmac_db_plan(replay->db, host, replay->work->sets, replay->work->count,
+                                  report->threads, options.isa ? options.isa : host->isa, &plan);
+        tmac_db_close(replay->db);
+        replay->db = NULL;
+    }
     if (status.code == TMAC_OK) {
         *trials = report->measured;
         *workload_ns = time_of(replay, &plan);
     }
-    tmac_db_close(db);
     free(report);
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
-    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
-        char file[80];
-        snprintf(file, sizeof file, "%s%s", path, suffixes[i]);
-        unlink(file);
-    }
-    rmdir(folder);
     return status;
 }
 

@@ -26,8 +26,9 @@ tmac_status tmac_replay_all(const char *db, const tmac_work *work, const tmac_tu
 void tmac_replay_print(const tmac_work *work, const tmac_replay_line *lines, uint32_t count,
                        FILE *stream);
 
-// For a session: the clock, and a competition.
+// For a session: the clock, the database, and a competition.
 uint64_t tmac_replay_now(const tmac_replay *replay);
+tmac_db *tmac_replay_db(const tmac_replay *replay);
 tmac_status tmac_replay_run(tmac_replay *replay, const tmac_kernel *const *candidates,
                             const tmac_job *job, const tmac_job_events *events);
 

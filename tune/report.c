@@ -50,6 +50,20 @@ static void print_judgements(const tmac_tune_report *report, FILE *stream)
     }
 }
 
+static void print_screenings(const tmac_tune_report *report, FILE *stream)
+{
+    if (!report->screen_bits) return;
+    fprintf(stream, "\n%-12s %14s %10s %14s\n", "screening", "ms a token", "", "rows again");
+    for (uint32_t bits = 0; bits < TMAC_TUNE_WIDTHS; bits++) {
+        const tmac_tune_screening *s = &report->screenings[bits];
+        if (s->samples == 0) continue;
+        char name[16] = "stored";
+        if (bits) snprintf(name, sizeof name, "%u bits", bits);
+        fprintf(stream, "%-12s %14.3f +-%8.3f %14.1f%s\n", name, s->ns * 1e-6, 2 * s->error * 1e-6,
+                s->rows, bits == report->screen_bits ? "  <- chosen" : "");
+    }
+}
+
 void tmac_tune_print(const tmac_work *work, const tmac_tune_report *report, FILE *stream)
 {
     fprintf(stream, "%s, %u threads: %u trials measured, %u reused, %u kernels failed, %.1f s\n",
@@ -90,7 +104,8 @@ void tmac_tune_print(const tmac_work *work, const tmac_tune_report *report, FILE
     for (uint32_t i = 0; i < report->line_count; i++) {
         const tmac_tune_line *line = &report->lines[i];
         const tmac_input_set *set = &work->sets[line->set];
-        char before[16] = "-", after[16] = "-", gain[32] = "-", gb[16] = "", peak[16] = "";
+        char before[16] = "-", after[16] = "-", gain[32] = "", speed[16] = "", gb[16] = "",
+             peak[16] = "";
         describe_set(set, set_text, sizeof set_text);
         if (line->before_ns > 0) snprintf(before, sizeof before, "%.1f", line->before_ns / 1e3);
         if (line->after_ns > 0) snprintf(after, sizeof after, "%.1f", line->after_ns / 1e3);
@@ -103,18 +118,38 @@ void tmac_tune_print(const tmac_work *work, const tmac_tune_report *report, FILE
                 snprintf(gain, sizeof gain, "same");
             else
                 snprintf(gain, sizeof gain, "%.2fx +-%.2f", ratio, spread);
+        } else {
+            snprintf(gain, sizeof gain, "%s",
+                     line->after_ns > 0 ? "rule unmeasured" : "not measured");
         }
+        if (line->after_ns > 0)
+            snprintf(speed, sizeof speed, "%.1f",
+                     weights_per_ns(set, line->bucket, line->after_ns));
         double bytes = bytes_per_ns(set, line->after, line->bucket, line->after_ns);
         if (bytes > 0) snprintf(gb, sizeof gb, "%.1f", bytes);
         // The roof of what streams is the memory; what lives in caches may pass it.
         if (bytes > 0 && report->bandwidth && set->residency == TMAC_STREAMED)
             snprintf(peak, sizeof peak, "%.0f %%", 100 * bytes * 1e9 / (double)report->bandwidth);
-        fprintf(stream, "%-24s %5s  %-32s %9s  %-32s %9s %15s %7.1f %6s %7s  %s\n",
+        fprintf(stream, "%-24s %5s  %-32s %9s  %-32s %9s %15s %7s %6s %7s  %s\n",
                 line->bucket == 0 ? set_text : "", tmac_bucket_name(line->bucket), line->before,
-                before, line->after, after, gain, weights_per_ns(set, line->bucket, line->after_ns),
-                gb, peak, tmac_rung_name(line->rung));
+                before, line->after, after, gain, speed, gb, peak, tmac_rung_name(line->rung));
     }
     print_judgements(report, stream);
+    print_screenings(report, stream);
+}
+
+static json_t *screenings_json(const tmac_tune_report *report)
+{
+    json_t *list = json_array();
+    for (uint32_t bits = 0; bits < TMAC_TUNE_WIDTHS; bits++) {
+        const tmac_tune_screening *s = &report->screenings[bits];
+        if (s->samples == 0) continue;
+        json_array_append_new(
+            list, json_pack("{s:I, s:b, s:I, s:f, s:f, s:f}", "bits", (json_int_t)bits, "chosen",
+                            (int)(bits == report->screen_bits), "samples", (json_int_t)s->samples,
+                            "head_ns", s->ns, "head_error_ns", s->error, "rows", s->rows));
+    }
+    return list;
 }
 
 static json_t *line_json(const tmac_work *work, const tmac_tune_line *line)
@@ -163,7 +198,7 @@ tmac_status tmac_tune_print_json(const tmac_work *work, const tmac_tune_report *
     }
     json_t *root = json_pack(
         "{s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:f, s:b, s:I, s:f, s:s, s:I, s:b, "
-        "s:I, s:s, s:o, s:o, s:o}",
+        "s:I, s:s, s:o, s:o, s:o, s:o}",
         "model", work->model, "run", report->run.hex, "threads", (json_int_t)report->threads,
         "measured", (json_int_t)report->measured, "reused", (json_int_t)report->reused, "failed",
         (json_int_t)report->failed, "seconds", report->seconds, "bandwidth_bytes_per_second",
@@ -173,7 +208,8 @@ tmac_status tmac_tune_print_json(const tmac_work *work, const tmac_tune_report *
         report->foreign_hundredths / 100.0, "neighbour", report->neighbour, "throttled",
         (json_int_t)report->throttled, "complete", (int)report->complete, "compiled",
         (json_int_t)report->compiled, "compiling", report->compiling, "judgements",
-        judgements_json(report), "failures", failures, "problems", lines);
+        judgements_json(report), "screenings", screenings_json(report), "failures", failures,
+        "problems", lines);
     if (!root) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for the report");
     int code = json_dumpf(root, stream, JSON_INDENT(2));
     json_decref(root);

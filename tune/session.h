@@ -24,6 +24,8 @@ typedef struct tmac_tuning {
     bool *out;       // candidates that failed while being measured
     bool *rematch;   // candidates that are measured although the database has a trial of them
     tmac_plan seeds; // what the database says of this host, or of the nearest one it knows
+    tmac_plan
+        joint; // that of options->with_threads, whose layouts this number of threads might share; no entries: none
     tmac_db *db;
     tmac_measurer measurer;
     tmac_sentinel sentinel;
@@ -53,6 +55,10 @@ typedef struct tmac_spending {
 const tmac_spending *tmac_spending_of(tmac_rigor rigor);
 
 uint64_t tmac_tuning_now(const tmac_tuning *t); // the replay's clock, where there is one
+
+// t->db, which is NULL before and after: the session's database, or the one in memory that a replay brings along.
+tmac_status tmac_tuning_open(tmac_tuning *t, tmac_db_mode mode);
+void tmac_tuning_close(tmac_tuning *t);
 
 // ------------------------------------------------------------------------------------------------------- candidates
 

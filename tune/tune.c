@@ -38,6 +38,19 @@ uint64_t tmac_tuning_now(const tmac_tuning *t)
     return t->options->replay ? tmac_replay_now(t->options->replay) : tmac_now_ns();
 }
 
+tmac_status tmac_tuning_open(tmac_tuning *t, tmac_db_mode mode)
+{
+    if (!t->options->replay) return tmac_db_open(t->options->db, mode, &t->db);
+    t->db = tmac_replay_db(t->options->replay);
+    return tmac_ok();
+}
+
+void tmac_tuning_close(tmac_tuning *t)
+{
+    if (!t->options->replay) tmac_db_close(t->db);
+    t->db = NULL;
+}
+
 // A problem's share of the budget: of generated tokens N = 1 has all, of prompts mostly the largest. The small buckets
 // serve drafts and the ends of prompts.
 static void share_out(tmac_tuning *t)
@@ -66,6 +79,15 @@ static void figure_named(const tmac_db_figure *figures, size_t count, const char
     }
 }
 
+// Where the kernel of a bucket comes from that has no figure of this host: the entry's rung is that of its layout.
+static tmac_rung rung_unmeasured(const tmac_plan_entry *entry, uint32_t bucket, tmac_isa_set isa)
+{
+    const char *rule = tmac_plan_rule_kernel(entry->layout, bucket, isa);
+    if (rule && strcmp(entry->kernel[bucket], rule) == 0) return TMAC_RUNG_RULE;
+    return entry->rung == TMAC_RUNG_HOST ? TMAC_RUNG_ISA
+                                         : entry->rung; // another host's, of these sets at least
+}
+
 static tmac_status report_lines(tmac_tuning *t)
 {
     tmac_plan plan;
@@ -85,6 +107,7 @@ static tmac_status report_lines(tmac_tuning *t)
             figure_named(figures, count, line->before, &line->before_ns, &line->before_error);
             figure_named(figures, count, line->after, &line->after_ns, &line->after_error);
             free(figures);
+            if (line->after_ns <= 0) line->rung = rung_unmeasured(&plan.entries[i], bucket, t->isa);
         }
     }
     return tmac_ok();
@@ -128,7 +151,7 @@ static tmac_status close_run(tmac_tuning *t, tmac_busy before, uint64_t throttle
 
 static tmac_status open_run(tmac_tuning *t)
 {
-    TMAC_TRY(tmac_db_open(t->options->db, TMAC_DB_WRITE, &t->db));
+    TMAC_TRY(tmac_tuning_open(t, TMAC_DB_WRITE));
     TMAC_TRY(tmac_db_put_host(t->db, &t->host, &t->host_name));
     // A class, not a figure: once measured it serves all later runs.
     t->report->bandwidth = tmac_db_bandwidth(t->db, &t->host_name, t->threads);
@@ -180,6 +203,12 @@ static double judging_of(const tmac_tuning *t)
     return spending[t->rigor].judging < part ? spending[t->rigor].judging : part;
 }
 
+// What the screened head may take, where there is a model: half of that.
+static double screening_of(const tmac_tuning *t)
+{
+    return judging_of(t) / 2;
+}
+
 // What kernels compiled for these shapes may take: nothing where there is too little time for a compiler.
 static double compiling_of(const tmac_tuning *t)
 {
@@ -215,19 +244,28 @@ static tmac_status measured_part(tmac_tuning *t, const tmac_kernel *const *all, 
     if (!replay && t->options->time_limit > 0 && proved > 0.75 * t->options->time_limit)
         began = t->ticked;
     const double compiling = compiling_of(t);
-    t->deadline = began + (uint64_t)((seconds_of(t) - judging_of(t) - compiling) * 1e9);
+    const uint64_t last =
+        began + (uint64_t)((seconds_of(t) - judging_of(t) - screening_of(t)) * 1e9);
+    t->deadline = last - (uint64_t)(compiling * 1e9);
     if (t->options->progress)
         tmac_progress_begin(&t->progress, "measuring",
                             t->deadline > t->ticked ? (t->deadline - t->ticked) / 1000000 : 1);
     tmac_status status = tmac_measure_all(t);
     if (status.code == TMAC_OK && compiling > 0) {
-        // What measuring left over is spent here too, but not more than it would have got.
         t->deadline = tmac_now_ns() + (uint64_t)(compiling * 1e9);
         status = tmac_measure_specialised(t);
+    }
+    if (status.code == TMAC_OK && !t->report->complete && !replay && tmac_now_ns() < last) {
+        // What the compiler left over: problems that time was up for.
+        const uint32_t reused = t->report->reused;
+        t->deadline = last;
+        status = tmac_measure_all(t);
+        t->report->reused = reused;
     }
     if (t->options->progress) tmac_progress_end(&t->progress);
     tmac_measurer_stop(&t->measurer);
     if (status.code == TMAC_OK && judging_of(t) > 0) status = tmac_judge_plans(t, judging_of(t));
+    if (status.code == TMAC_OK) status = tmac_screen_widths(t, screening_of(t));
     if (status.code == TMAC_OK) status = close_run(t, busy, throttled);
     if (status.code == TMAC_OK) status = report_lines(t);
     return status;
@@ -275,7 +313,7 @@ static tmac_status begin(tmac_tuning *t, const tmac_work *work, const tmac_tune_
 // Everything but measuring.
 static tmac_status estimate(tmac_tuning *t)
 {
-    TMAC_TRY(tmac_db_open(t->options->db, TMAC_DB_READ, &t->db));
+    TMAC_TRY(tmac_tuning_open(t, TMAC_DB_READ));
     t->report->complete = true;
     TMAC_TRY(report_lines(t));
     t->report->seconds = (double)(tmac_now_ns() - t->started) * 1e-9;
@@ -308,7 +346,7 @@ static bool make_room(tmac_tuning *t, room *r)
 static void end(tmac_tuning *t, room *r)
 {
     tmac_measurer_stop(&t->measurer);
-    tmac_db_close(t->db);
+    tmac_tuning_close(t);
     free(r->all);
     free(r->results);
     free(r->known);
@@ -393,7 +431,7 @@ tmac_status tmac_tune_dry_run(const tmac_work *work, const tmac_tune_options *op
     tmac_status status = begin(t, work, options, report);
     if (status.code == TMAC_OK && !make_room(t, &r))
         status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu candidates", r.count);
-    if (status.code == TMAC_OK) status = tmac_db_open(options->db, TMAC_DB_READ, &t->db);
+    if (status.code == TMAC_OK) status = tmac_tuning_open(t, TMAC_DB_READ);
     if (status.code == TMAC_OK)
         status =
             tmac_db_plan(t->db, &t->host, work->sets, work->count, t->threads, t->isa, &t->seeds);

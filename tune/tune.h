@@ -58,9 +58,10 @@ typedef struct tmac_replay tmac_replay; // tune/replay.h
 typedef struct tmac_tune_options {
     const char *db; // NULL: the default database
     tmac_rigor rigor;
-    bool estimate;             // measure nothing: what the database and the rule say
-    uint32_t threads;          // the production number of threads; 0: all usable ones
-    tmac_isa_set isa;          // 0: all verified ones
+    bool estimate;         // measure nothing: what the database and the rule say
+    uint32_t threads;      // the production number of threads; 0: all usable ones
+    uint32_t with_threads; // layouts chosen for so many are kept where they lose nothing; 0: none
+    tmac_isa_set isa;      // 0: all verified ones
     const tmac_cpu_list *cpus; // processors that the threads are tied to, in turn; NULL: none
     uint64_t seed;             // of the order of rounds and of the weights
     double time_limit;         // seconds of the session; 0: the rigor's own
@@ -87,11 +88,11 @@ typedef struct tmac_tune_line {
     char before[TMAC_NAME_BYTES], after[TMAC_NAME_BYTES]; // the rule's kernel and the plan's
     double before_ns, after_ns; // one pass over the set at the bucket's typical N; 0: not measured
     double before_error, after_error;
-    tmac_rung rung;
+    tmac_rung rung; // of `after` at this N
 } tmac_tune_line;
 
 // A whole plan, timed end to end.
-enum { TMAC_TUNE_PLANS = 4 };
+enum { TMAC_TUNE_PLANS = 5 };
 typedef struct tmac_tune_judgement {
     char name[32]; // "measured", "rule", ...
     bool chosen;
@@ -101,12 +102,19 @@ typedef struct tmac_tune_judgement {
     double matrix_ns; // of decode_ns: without the head
 } tmac_tune_judgement;
 
+// The head of one generated token, screened by a copy of so many bits a weight.
+typedef struct tmac_tune_screening {
+    uint32_t samples; // 0: not measured
+    double ns, error;
+    double rows; // computed again
+} tmac_tune_screening;
+
 typedef struct tmac_tune_failure {
     char kernel[TMAC_NAME_BYTES];
     tmac_gate_result result;
 } tmac_tune_failure;
 
-enum { TMAC_TUNE_FAILURES = 64 };
+enum { TMAC_TUNE_FAILURES = 64, TMAC_TUNE_WIDTHS = 9 };
 
 typedef struct tmac_tune_report {
     tmac_db_name run;
@@ -123,6 +131,8 @@ typedef struct tmac_tune_report {
     char compiling[160];         // why none were; "" where they were, or none were to be
     uint32_t judgement_count;
     tmac_tune_judgement judgements[TMAC_TUNE_PLANS];
+    uint32_t screen_bits; // of the fastest screened head; 0: not measured
+    tmac_tune_screening screenings[TMAC_TUNE_WIDTHS]; // by bits; of 0: the stored head
     uint64_t bandwidth;
     double seconds;
     uint32_t line_count;

@@ -118,7 +118,8 @@ static tmac_status lay_out_small(tmac_workbench *b, const tmac_kernel *const *ke
     }
     if (!tmac_size_multiply(set->columns, b->tokens, &q_bytes) ||
         !tmac_size_add(q_bytes, 64, &q_bytes) ||
-        !tmac_size_multiply(b->prepared_stride, b->tokens, &p_bytes) ||
+        !tmac_size_multiply(b->prepared_stride,
+                            b->tokens == 1 ? tmac_pool_threads(b->pool) : b->tokens, &p_bytes) ||
         !tmac_size_add(q_bytes / 64 * 64, p_bytes, &total) ||
         !tmac_size_add(total, b->y_bytes, &total))
         return tmac_fail(TMAC_UNSUPPORTED, "activations of %u tokens do not fit the memory",
@@ -216,11 +217,22 @@ typedef struct pass {
     const uint8_t *data; // this pass's copy
 } pass;
 
-// With as many tokens as workers each prepares whole tokens; with fewer they share each one.
+// A worker's area of prepared activations: of a single token each makes its own, as the runtime does it, because tables
+// that another core has just written come slowly.
+static uint8_t *prepared_of(const tmac_workbench *b, uint32_t worker)
+{
+    return b->prepared + (b->tokens == 1 ? worker * b->prepared_stride : 0);
+}
+
+// Of several tokens, with as many as workers each prepares whole tokens; with fewer they share each one.
 static void prepare_phase(void *argument, uint32_t worker, uint32_t workers)
 {
     const pass *p = argument;
     const tmac_workbench *b = p->bench;
+    if (b->tokens == 1) {
+        p->kernel->prepare(b->q, b->set.columns, b->set.group, prepared_of(b, worker), 0, 1);
+        return;
+    }
     uint32_t parts = b->tokens >= workers ? 1 : workers;
     uint64_t begin, end;
     tmac_share((uint64_t)b->tokens * parts, worker, workers, &begin, &end);
@@ -231,38 +243,45 @@ static void prepare_phase(void *argument, uint32_t worker, uint32_t workers)
     }
 }
 
-// The tiles of all matrices are one row of work, cut evenly.
+// The rows of all matrices are one row of work, cut evenly.
 static void multiply_phase(void *argument, uint32_t worker, uint32_t workers)
 {
     const pass *p = argument;
     const tmac_workbench *b = p->bench;
     const tmac_copies *c = p->copies;
-    uint64_t tiles = 0, begin, end, before = 0;
+    uint64_t spans = 0, begin, end, before = 0;
     for (uint32_t i = 0; i < b->set.matrices; i++)
-        tiles += c->tiles[i];
-    tmac_share(tiles, worker, workers, &begin, &end);
+        spans += tmac_kernel_spans(p->kernel, b->set.rows[i]);
+    tmac_share(spans, worker, workers, &begin, &end);
     size_t groups = ((size_t)b->set.columns + b->set.group - 1) / b->set.group;
     int32_t *y = b->y;
     for (uint32_t i = 0; i < b->set.matrices; i++) {
+        const uint32_t count = tmac_kernel_spans(p->kernel, b->set.rows[i]);
         uint64_t first = begin > before ? begin - before : 0;
         uint64_t last = end > before ? end - before : 0;
-        if (last > c->tiles[i]) last = c->tiles[i];
+        if (last > count) last = count;
         size_t stride = tmac_round_up((size_t)c->tiles[i] * c->layout->row_tile, 16);
-        if (first < last) {
+        while (first < last) {
             tmac_matmul m = {.tiles = p->data + c->matrix_offset[i],
-                             .prepared = b->prepared,
+                             .prepared = prepared_of(b, worker),
                              .prepared_stride = b->prepared_stride,
-                             .y = y + first * c->layout->row_tile,
                              .y_stride = stride,
                              .shape = {b->set.rows[i], b->set.columns, b->set.group},
-                             .tile_begin = (uint32_t)first,
-                             .tile_end = (uint32_t)last,
                              .tokens = b->tokens};
+            first += tmac_kernel_cut(p->kernel, &m, (uint32_t)first, (uint32_t)last);
+            m.y = y + (size_t)m.tile_begin * c->layout->row_tile;
             p->kernel->run(&m);
         }
-        before += c->tiles[i];
+        before += count;
         y += stride * groups * b->tokens;
     }
+}
+
+// With no barrier between the two.
+static void single_phase(void *argument, uint32_t worker, uint32_t workers)
+{
+    prepare_phase(argument, worker, workers);
+    multiply_phase(argument, worker, workers);
 }
 
 uint32_t tmac_workbench_layout(const tmac_workbench *b, const tmac_kernel *kernel)
@@ -279,6 +298,10 @@ void tmac_workbench_pass(tmac_workbench *b, const tmac_kernel *kernel)
     tmac_copies *c = &b->layouts[tmac_workbench_layout(b, kernel)];
     pass p = {b, kernel, c, c->data + (size_t)c->cursor * c->copy_bytes};
     c->cursor = (c->cursor + 1) % c->copies;
+    if (b->tokens == 1) {
+        tmac_pool_run(b->pool, single_phase, &p);
+        return;
+    }
     tmac_pool_run(b->pool, prepare_phase, &p);
     tmac_pool_run(b->pool, multiply_phase, &p);
 }

@@ -52,4 +52,9 @@ refuse "a pattern without --kernels" "only --kernels" --host lut
 "$bench" --host --json --mb 4 >"$work/host"
 check "host: bandwidth and peaks" "$(perl -MJSON::PP -0777 -ne 'my $h = decode_json($_); print join " ", map { $h->{figures}{$_}{value} > 0 ? "yes" : "no" } "read_1t", "read_$h->{threads}t"' "$work/host")" "yes yes"
 check "host: text" "$("$bench" --host --mb 4 | grep -c '^read_1t .* GB/s$')" 1
-check "kernels still exact" "$("$bench" --kernels scalar_mad2 --rows 64 --columns 96 --mb 1 >/dev/null 2>&1; "$bench" --kernels --rows 64 --columns 96 --mb 1 | grep -c WRONG)" 0
+"$bench" --kernels lut2_ --rows 64 --columns 96 --mb 1 >"$work/kernels" 2>"$work/err" # each is checked before it is timed
+check "kernels: exact, and each has its figures" "$? $(grep -c '^lut2_.* [0-9.]* *[0-9.]* *[0-9.]*$' "$work/kernels") $(grep -c WRONG "$work/kernels")" \
+    "0 $(grep -c ^lut2_ "$work/kernels") 0"
+check "kernels: all that have the pattern" "$(grep -o '^lut2_scalar' "$work/kernels" | sort -u)" lut2_scalar
+"$bench" --kernels scalar_lut2 --rows 64 --columns 96 --mb 1 >/dev/null 2>"$work/err"
+check "kernels: a pattern that none has" "$? $(grep -c 'has scalar_lut2 in its name' "$work/err")" "1 1"

@@ -134,6 +134,18 @@ layered compare "$me" "$me" --csv >"$work/out"
 check "compare sees the hosts of layers" "$(head -n 1 "$work/out") $(sed '1d; s/.*,//' "$work/out" | sort -u | tr '\n' ' ')" \
     "input_set,bucket,threads,kernel_a,ns_a,kernel_b,ns_b,b_to_a,layer_a,layer_b fleet1 fleet2 "
 check "as often as they measured" "$(sed 1d "$work/out" | wc -l)" "$(for i in 1 2; do db h$i compare "$me" "$me" --csv | sed 1d; done | wc -l)"
+# The same questions of a database, and of layers that hold the same twice.
+alone_in_sql= twice_in_sql=
+for table in record host variant problem run trial winner; do
+    ask="select count(*) as n from $table"
+    alone_in_sql+="$(db h1 sql "$ask" | tail -n 1) "
+    twice_in_sql+="$(fleet=$work/h1/tune.db:$work/1.export layered sql "$ask" | tail -n 1) "
+done
+check "sql sees all layers, and twins once" "$twice_in_sql" "$alone_in_sql"
+check "and each by its name" "$(layered sql 'select (select count(*) from fleet1.trial) + (select count(*) from fleet2.trial) as n' | tail -n 1)" "$(layered sql 'select count(*) as n from trial' | tail -n 1)"
+layered sql 'delete from fleet1.record' >/dev/null
+check "and can change none" "$?" 2
+check "doctor sees the runs and kernels of layers" "$(layered doctor | grep -c '^ok ')" "$(db h1 doctor | grep -c '^ok ')"
 check "TMAC_SYSTEM_DB is a layer too" "$(TMAC_SYSTEM_DB=$work/h1/tune.db db nobody status | facts)" "$alone system"
 
 check "a layer that is not there is named" "$("$bin/tmac-db" --fleet "$work/nothing" status 2>&1 | grep -c nothing)" 1
@@ -181,6 +193,47 @@ mkdir "$work/dot"
 for i in 1 2 3; do TMAC_DB_LOCKING=dotfile "$bin/tmac-db" --db "$work/dot/tune.db" merge "$work/$i.export" >/dev/null 2>>"$work/dots" & done
 wait
 check "without locks of the file system, folders lock" "$(TMAC_DB_LOCKING=dotfile digest dot)" "$(digest k2)"
+# The same where nobody says so: a share that is mounted without locks, as far as programs can tell.
+cat >"$work/share.c" <<'END'
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+int fcntl(int file, int command, ...)
+{
+    va_list list;
+    va_start(list, command);
+    void *argument = va_arg(list, void *);
+    va_end(list);
+    if (command == F_SETLK || command == F_SETLKW || command == F_GETLK || command == F_OFD_SETLK) {
+        errno = ENOLCK;
+        return -1;
+    }
+    return (int)syscall(SYS_fcntl, file, command, argument);
+}
+int statfs(const char *path, struct statfs *facts)
+{
+    const int failed = (int)syscall(SYS_statfs, path, facts);
+    facts->f_type = 0x6969; // NFS
+    return failed;
+}
+int fcntl64(int, int, ...) __attribute__((alias("fcntl")));
+int statfs64(const char *, struct statfs64 *) __attribute__((alias("statfs")));
+END
+if nm "$BUILD/obj/base/hash.o" | grep -q "__[at]san" || ! ${CC:-cc} -w -shared -fPIC -o "$work/share.so" "$work/share.c" 2>/dev/null; then
+    skip "a share without locks is recognized" "no C compiler, or a build with sanitizers"
+else
+    mkdir "$work/share"
+    on_share() { LD_PRELOAD=$work/share.so db share "$@"; }
+    for i in 1 2 3; do LD_PRELOAD=$work/share.so "$bin/tmac-db" --db "$work/share/tune.db" merge "$work/$i.export" >/dev/null 2>>"$work/shares" & done
+    wait
+    on_share export --no-sign "$work/share.export"
+    check "a share without locks is recognized" "$(sha256sum <"$work/share.export")" "$(digest k2)"
+    check "gets a rollback journal, and nobody is told to wait" "$(on_share status | grep -c 'journal delete') $(grep -c 'another program' "$work/shares")" "1 0"
+fi
 
 # Large and busy, in small; `make soak` does it in full.
 mkdir "$work/g" "$work/gi"

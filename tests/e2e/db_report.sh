@@ -13,15 +13,20 @@ check "it has no scripts and nothing from elsewhere" "$(grep -Eci '<script|https
 for part in Roofline 'Before and after' candidates; do
     grep -q "$part" "$work/report.html" && pass "it has: $part" || fail "it has: $part"
 done
+check "their heads are repeated on paper" "$(grep -o '<table><thead>' "$work/report.html" | wc -l)" "$(grep -o '<table>' "$work/report.html" | wc -l)"
 check "tables are closed" "$(grep -o '<table>' "$work/report.html" | wc -l)" "$(grep -o '</table>' "$work/report.html" | wc -l)"
 "$bin/tmac-db" --db "$work/none.db" report "$work/no.html" 2>/dev/null
 check "no database, no report" "$? $(ls "$work/no.html" 2>/dev/null)" "1 "
 browser=$(command -v chromium || command -v chromium-browser)
 if [ -z "$browser" ]; then skip "a browser draws it" "no chromium"; exit 0; fi
 mkdir "$work/profile"
-timeout 60 "$browser" --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
-    --disable-background-networking --disable-component-update --disable-sync \
-    --user-data-dir="$work/profile" --window-size=1100,1600 --screenshot="$work/page.png" \
-    "file://$work/report.html" >/dev/null 2>&1
+draw() {
+    timeout 60 "$browser" --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
+        --disable-background-networking --disable-component-update --disable-sync \
+        --user-data-dir="$work/profile" "$@" "file://$work/report.html" >/dev/null 2>&1
+}
+draw --window-size=1100,1600 --screenshot="$work/page.png"
 check "a browser draws it" "$(head -c 4 "$work/page.png" 2>/dev/null | tail -c 3)" PNG
 [ "$(stat -c %s "$work/page.png" 2>/dev/null || echo 0)" -gt 20000 ] && pass "and the page is not blank" || fail "and the page is not blank"
+draw --print-to-pdf="$work/page.pdf"
+check "and prints it" "$(head -c 4 "$work/page.pdf" 2>/dev/null)" %PDF

@@ -53,6 +53,20 @@ check "the cache holds both" "$(ls "$work"/cache/*.tm2* | wc -l)" 2
 TMAC_CACHE=/dev/null/none logits_of "$work/folder" -z "$work/plain.tm2" -t 0 -n 12 -i wind >"$work/out"
 check "without a cache the folder itself is read" "$(cat "$work/out")" "$before"
 
+# So does a file whose ternary weights lie among floats; one that can be mapped as it is does not.
+convert "$work/plain.tm2" "$work/slow.gguf" --to gguf --type f32
+rm -rf "$work/cache"
+run_slow() { "$bin/tmac-run" "$1" -t 0 -n 12 -i wind --stats --json 2>"$work/stats" >/dev/null; stat_of "$work/stats" logits_sha256; }
+first=$(run_slow "$work/slow.gguf")
+check "a slow file is converted once" "$(grep -c 'slow.gguf was converted to a file' "$work/stats") $(ls "$work"/cache/*.tm2* | wc -l)" "1 1"
+check "and gives the same logits" "$(run_slow "$work/slow.gguf")" "$first"
+check "a word only when it is done, for a file" "$(grep -c 'was converted' "$work/stats")" 0
+check "as without the cache" "$(logits_of "$work/slow.gguf" --no-cache -t 0 -n 12 -i wind)" "$first"
+run_slow "$work/plain.tm2" >/dev/null
+check "a file that can be mapped is not converted" "$(ls "$work"/cache/*.tm2* | wc -l)" 1
+touch -d 2001-01-01 "$work/slow.gguf"
+check "a changed file is converted again" "$(run_slow "$work/slow.gguf") $(grep -c 'was converted' "$work/stats")" "$first 1"
+
 "$bin/tmac-info" "$work/folder" >"$work/info" && grep -q "Hugging Face" "$work/info" && grep -q "ternary" "$work/info" &&
     pass "tmac-info on a folder" || fail "tmac-info on a folder" "$(cat "$work/info")"
 "$bin/tmac-info" --json "$work/i2_s.gguf" >"$work/info" && grep -q '"architecture":"bitnet"' "$work/info" &&

@@ -53,7 +53,10 @@ check "completion of a command" "$(complete_words tmac-db expl)" "explain "
 touch "$work/some-model.tm2"
 check "completion of a file" "$(complete_words tmac-run --tokenizer "$work/some")" "$work/some-model.tm2 "
 for program in "$bin"/tmac-*; do
-    bash -n "$root/share/bash-completion/completions/$(basename "$program")" || fail "completion of $program"
+    name=$(basename "$program")
+    bash -n "$root/share/bash-completion/completions/$name" || fail "completion of $name"
+    check "completion knows every option of $name" "$(complete_words "$name" --)" \
+        "$("$program" --help | sed -n 's/^ *\(-[a-z], \)\{0,1\}\(--[a-z0-9-]*\).*/\2/p' | sort -u | tr '\n' ' ')"
 done
 
 run_make uninstall && check "make uninstall leaves nothing" "$(find "$work/root" ! -type d)" "" || fail "make uninstall" "$(cat "$work/make")"

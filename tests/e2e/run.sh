@@ -35,7 +35,7 @@ for pair in prompt_tokens=4 generated_tokens=57; do
     check "stats: ${pair%=*}" "$(stat_of "$work/stats" "${pair%=*}")" "${pair#*=}"
 done
 check "stats: the keys" "$(tail -n 1 "$work/stats" | perl -MJSON::PP -e 'print join " ", sort keys %{decode_json(<STDIN>)}')" \
-    "accepted decode_calls decode_tps drafted generated_tokens head head_bytes_per_token head_fallbacks head_rows head_screened isa kernels logits_sha256 matrix_bytes_per_token peak_rss_bytes plan prompt_tokens prompt_tps rss_bytes rung start_ns threads time_ns"
+    "accepted decode_calls decode_tps drafted generated_tokens head head_bytes_per_token head_fallbacks head_rows head_screened isa kernels logits_sha256 matrix_bytes_per_token peak_rss_bytes plan prompt_tokens prompt_tps rss_bytes rung screen_bits start_ns threads time_ns waiting_ns"
 check "stats: -j" "$("$run" "${model[@]}" -t 0 -n 9 -j 1 --stats --json 2>&1 >/dev/null | tail -n 1 | perl -MJSON::PP -e 'print decode_json(<STDIN>)->{threads}')" 1
 check "stats for people" "$("$run" "${model[@]}" -t 0 -n 9 --stats 2>&1 >/dev/null | grep -c 'logits [0-9a-f]\{64\}$')" 1
 check "speed, kernels and rung without being asked" "$("$run" "${model[@]}" -t 0 -n 9 2>&1 >/dev/null | grep -c 'tokens/s\|rung rule')" 2

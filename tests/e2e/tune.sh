@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # tmac-tune and tmac-db from the command line: a tiny shape is tuned, asked about, interrupted, tuned again.
-# modes: sanitized
 set -u
 build=${BUILD:-build}
 work=$(mktemp -d)
@@ -8,7 +7,7 @@ trap 'rm -rf "$work"' EXIT
 export HOME=$work XDG_DATA_HOME=$work/data
 unset TMAC_DB
 shape=dim=128,hidden=352,layers=2,heads=4,kv_heads=2,vocab=64
-tune="$build/bin/tmac-tune --shape $shape --rigor quick -j 1 --isa scalar --accept-noise"
+tune="$build/bin/tmac-tune --shape $shape --rigor quick --time-limit 90 -j 1 --isa scalar --accept-noise"
 
 check() { # name condition...
     local name=$1
@@ -43,6 +42,10 @@ $tune --json >"$work/json" 2>>"$work/errors"
 check "the second tuning measures nothing" has '"measured": 0' "$work/json"
 check "and adds no trial" test "$(trials)" = "$before"
 check "nothing was said on standard error" test ! -s "$work/errors"
+
+$tune --time-limit 0.05 --db "$work/short.db" >"$work/short" 2>>"$work/errors"
+check "rows that time did not suffice for say so" has "not measured *rule$" "$work/short"
+check "and do not say they are this host's" test "$(grep -c "not measured *host" "$work/short")" = 0
 
 # Killed again and again, then finished: trials never become fewer, and the database stays sound.
 export TMAC_DB=$work/killed.db

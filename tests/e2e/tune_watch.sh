@@ -98,7 +98,7 @@ last=0 sound=yes
 for round in $(seq 50); do
     "$bin/tmac-tune" "${quick[@]}" --seed "$round" --accept-noise --only mad2 --db "$db" >/dev/null 2>&1 &
     child=$!
-    sleep "0.$((RANDOM % 60 + 10))"
+    sleep "$((round / 45 * 2)).$((RANDOM % 60 + 10))" # the last ones later: a busy host stores something too
     kill -9 "$child" 2>/dev/null
     wait "$child" 2>/dev/null
     [ -e "$db" ] || continue

@@ -4,6 +4,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
+    fuzz_begin();
     FUZZ_TARGET(data, bytes);
+    fuzz_end();
     return 0;
 }

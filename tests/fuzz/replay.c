@@ -18,9 +18,11 @@ static const struct {
     {"bitllama", fuzz_bitllama},
     {"edge", fuzz_edge},
     {"folder", fuzz_folder},
+    {"safetensors", fuzz_safetensors},
     {"vocabulary", fuzz_vocabulary},
     {"sentencepiece", fuzz_sentencepiece},
     {"tokenizer_json", fuzz_tokenizer_json},
+    {"text", fuzz_text},
     {"export", fuzz_export},
 };
 
@@ -30,6 +32,13 @@ static uint32_t next(uint32_t *state)
     return *state >> 8;
 }
 
+static void feed(fuzz_target *target, const uint8_t *bytes, size_t size)
+{
+    fuzz_begin();
+    target(bytes, size);
+    fuzz_end();
+}
+
 static int replay(fuzz_target *target, const char *path)
 {
     static uint8_t bytes[INPUT_MAX];
@@ -37,14 +46,14 @@ static int replay(fuzz_target *target, const char *path)
     if (!file) return 0;
     const size_t size = fread(bytes, 1, sizeof bytes, file);
     fclose(file);
-    target(bytes, size);
+    feed(target, bytes, size);
     uint32_t state = (uint32_t)size;
     for (uint32_t i = 0; i < CHANGES && size; i++) {
-        target(bytes, next(&state) % size);
+        feed(target, bytes, next(&state) % size);
         const size_t at = next(&state) % size;
         const uint8_t before = bytes[at];
         bytes[at] = (uint8_t)next(&state);
-        target(bytes, size);
+        feed(target, bytes, size);
         bytes[at] = before;
     }
     return 1;

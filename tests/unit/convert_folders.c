@@ -17,7 +17,8 @@ typedef enum change {
     BASE3_ROWS,
     BASE3_FLAT,
     ONLINE,
-    CHANGES
+    CHANGES,
+    EITHER_WAY // every byte of packed tensors is 16
 } change;
 
 static const char *const files[] = {"model-1.safetensors", "model-2.safetensors"};
@@ -111,6 +112,9 @@ static void add_changed(change how, output *to, const char *name, json_t *entry,
     cr_assert_not_null(copy);
     if (packed && (how == BASE3_ROWS || how == BASE3_FLAT)) {
         to_base3(how, data + begin, rows, columns, copy);
+        add(to, renamed, type, rows, columns, copy, bytes);
+    } else if (packed && how == EITHER_WAY) {
+        memset(copy, 16, bytes);
         add(to, renamed, type, rows, columns, copy, bytes);
     } else if (packed && how == ONLINE) {
         to_floats(data + begin, rows, columns, copy);
@@ -230,4 +234,43 @@ Test(convert_folders, as_strangers_write_them)
         tmac_source_close(&source);
         remove_folder(folder);
     }
+}
+
+// Bytes that mean something in both alphabets: which they are is for the user to say, and any answer is taken.
+Test(convert_folders, bytes_that_can_be_read_either_way)
+{
+    static const struct {
+        tmac_base3 base3;
+        int8_t codes
+            [4]; // of the rows of the first column, a quarter of all rows apart, or of the first four columns
+    } readings[] = {{TMAC_BASE3_NONE, {-1, -1, 0, -1}}, // 16 = 0b00010000
+                    {TMAC_BASE3_ROWS, {0, 1, 0, -1}},   // 16 = 1 + 2 * 3 + 1 * 9
+                    {TMAC_BASE3_FLAT, {0, 1, 0, -1}}};
+    char folder[64] = "/tmp/tmac-folder-XXXXXX";
+    tmac_synth_shape shape;
+    tmac_source source;
+    cr_assert_not_null(mkdtemp(folder));
+    cr_assert_eq(
+        tmac_synth_parse("dim=96,hidden=172,layers=1,heads=4,vocab=300,context=64,bf16=1", &shape)
+            .code,
+        TMAC_OK);
+    cr_assert_eq(tmac_synth_write_huggingface(&shape, 9, folder).code, TMAC_OK);
+    rebuild(folder, EITHER_WAY);
+    tmac_status refusal = tmac_source_open(folder, NULL, &source);
+    cr_assert(strstr(refusal.message, "can be read as 2-bit fields and as base-3"), "%s",
+              refusal.message);
+    for (size_t i = 0; i < sizeof readings / sizeof *readings; i++) {
+        const tmac_open_options options = {.base3 = readings[i].base3};
+        tmac_status status = tmac_source_open(folder, &options, &source);
+        cr_assert_eq(status.code, TMAC_OK, "%s", status.message);
+        const tmac_matrix *up = &source.layers[0].up; // in the file's order of rows
+        const bool flat = readings[i].base3 == TMAC_BASE3_FLAT;
+        for (uint32_t k = 0; k < 4; k++) {
+            int8_t row[96];
+            up->read_codes(up, flat ? 0 : k * up->rows / 4, 1, row);
+            cr_assert_eq(row[flat ? k : 0], readings[i].codes[k], "reading %zu, weight %u", i, k);
+        }
+        tmac_source_close(&source);
+    }
+    remove_folder(folder);
 }

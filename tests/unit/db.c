@@ -7,30 +7,22 @@
 #include <unistd.h>
 
 #include "db/db.h"
+#include "tests/unit/scratch.h"
 
 static char folder[64], path[128];
 
 static void set_up(void)
 {
-    strcpy(folder, "/tmp/tmac-db-XXXXXX");
-    cr_assert(mkdtemp(folder));
+    scratch_make("db", folder);
     snprintf(path, sizeof path, "%s/deep/er/tune.db", folder);
 }
 
 static void tear_down(void)
 {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    cr_assert_eq(system(command), 0);
+    scratch_remove(folder);
 }
 
 TestSuite(db, .init = set_up, .fini = tear_down);
-
-#define OK(expression)                                                                             \
-    do {                                                                                           \
-        tmac_status ok_ = (expression);                                                            \
-        cr_assert_eq(ok_.code, TMAC_OK, "%s", ok_.message);                                        \
-    } while (0)
 
 static tmac_host host_like(const char *name, uint32_t stepping, uint64_t l2)
 {
@@ -390,4 +382,48 @@ Test(db, the_rule_serves_every_valid_set)
         cr_assert_eq(tmac_bucket_of(tmac_bucket_typical(bucket)), bucket);
     cr_assert_eq(tmac_bucket_of(65), 5);
     cr_assert_eq(tmac_bucket_of(64), 4);
+}
+
+static void read_value(const tmac_matrix *matrix, uint32_t first, uint32_t count, float *values)
+{
+    for (uint32_t i = 0; i < count * matrix->columns; i++)
+        values[i] = (float)(matrix->detail + first + i);
+}
+
+// The width of a screened head holds for one head on one host; of several, the newest with the number of threads counts.
+Test(db, a_screening_holds_for_its_head_and_host)
+{
+    const tmac_host here = host_like("here", 1, 100), there = host_like("there", 1, 100);
+    const tmac_matrix head = {
+        .number = TMAC_F32, .rows = 40, .columns = 3, .read_float = read_value};
+    tmac_matrix other = head;
+    other.detail = 1;
+    static const struct {
+        uint32_t threads, bits;
+        uint64_t measured;
+    } known[] = {{1, 4, 10}, {2, 5, 30}, {2, 8, 20}};
+    tmac_db *db;
+    OK(tmac_db_open(path, TMAC_DB_WRITE, &db));
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        tmac_db_screening s = {.head = &head,
+                               .threads = known[i].threads,
+                               .bits = known[i].bits,
+                               .measured = known[i].measured};
+        s.ns[s.bits] = 1;
+        OK(tmac_db_put_host(db, &here, &s.host));
+        OK(tmac_db_put_screening(db, &s));
+    }
+    static const struct {
+        uint32_t threads, bits;
+    } asked[] = {{1, 4}, {2, 5}, {3, 5}};
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        uint32_t bits;
+        OK(tmac_db_screen_bits(db, &here, &head, asked[i].threads, &bits));
+        cr_assert_eq(bits, asked[i].bits, "%u threads: %u", asked[i].threads, bits);
+        OK(tmac_db_screen_bits(db, &here, &other, asked[i].threads, &bits));
+        cr_assert_eq(bits, 0);
+        OK(tmac_db_screen_bits(db, &there, &head, asked[i].threads, &bits));
+        cr_assert_eq(bits, 0);
+    }
+    tmac_db_close(db);
 }

@@ -9,30 +9,22 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "db/fleet.h"
+#include "tests/unit/scratch.h"
 
 enum { PATH_BYTES = 160 };
 static char folder[64];
 
 static void set_up(void)
 {
-    strcpy(folder, "/tmp/tmac-fleet-XXXXXX");
-    cr_assert(mkdtemp(folder));
+    scratch_make("fleet", folder);
 }
 
 static void tear_down(void)
 {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    cr_assert_eq(system(command), 0);
+    scratch_remove(folder);
 }
 
 TestSuite(fleet, .init = set_up, .fini = tear_down);
-
-#define OK(expression)                                                                             \
-    do {                                                                                           \
-        tmac_status ok_ = (expression);                                                            \
-        cr_assert_eq(ok_.code, TMAC_OK, "%s", ok_.message);                                        \
-    } while (0)
 
 static const tmac_input_set the_set = {'t', 256, 256, 2, {512, 128}, TMAC_STREAMED};
 
@@ -198,7 +190,7 @@ Test(fleet, a_trial_goes_through_all_states_of_trust)
     tmac_db_close(db);
 }
 
-Test(fleet, a_file_with_any_byte_changed_or_missing_is_refused)
+Test(fleet, a_file_with_any_bit_changed_or_any_end_missing_is_refused)
 {
     tmac_db *db = open_db("a");
     tmac_db_name object;
@@ -212,14 +204,14 @@ Test(fleet, a_file_with_any_byte_changed_or_missing_is_refused)
     cr_assert_eq(traffic.objects, 1);
     size_t count;
     char *bytes = read_whole(at("a", "export"), &count);
-    // Every position: head, lengths, names, keys, values, newlines, signature, object, digest.
-    for (size_t i = 0; i < count; i++) {
-        const char was = bytes[i];
-        bytes[i] = (char)(was ^ (1 << i % 8));
+    // Every bit: of head, lengths, names, keys, values, newlines, signature, object, digest.
+    for (size_t i = 0; i < 8 * count; i++) {
+        const char was = bytes[i / 8];
+        bytes[i / 8] = (char)(was ^ (1 << i % 8));
         write_whole(at("a", "bad"), bytes, count);
-        bytes[i] = was;
+        bytes[i / 8] = was;
         cr_assert_neq(tmac_db_verify_export(at("a", "bad"), &traffic).code, TMAC_OK,
-                      "byte %zu of %zu", i, count);
+                      "bit %zu of byte %zu of %zu", i % 8, i / 8, count);
     }
     for (size_t i = 0; i < count; i += 13) {
         write_whole(at("a", "bad"), bytes, i);
@@ -379,27 +371,34 @@ Test(fleet, older_schemas_are_renewed_and_trust_nobody_more_than_before)
     free(before);
 }
 
+// Trials of the host, the plan they give, and a plan of another kernel.
+static void put_rivals(tmac_db *db, tmac_plan *trials, tmac_plan *plan)
+{
+    const tmac_host host = the_host(1);
+    put_trial(db, 1, 0, 1000);
+    put_trial(db, 1, 1, 900000);
+    OK(tmac_db_plan_of_trials(db, &host, &the_set, 1, 2, 0xf, trials));
+    cr_assert_eq(trials->entries[0].rung, TMAC_RUNG_HOST);
+    *plan = *trials;
+    const tmac_kernel *other = scalar_kernel(0);
+    if (strcmp(other->layout->name, trials->entries[0].layout) == 0) other = scalar_kernel(1);
+    snprintf(plan->entries[0].layout, TMAC_NAME_BYTES, "%s", other->layout->name);
+    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++)
+        snprintf(plan->entries[0].kernel[bucket], TMAC_NAME_BYTES, "%s", other->name);
+}
+
 Test(fleet, the_newest_judgement_of_this_very_plan_counts)
 {
     tmac_db *db = open_db("a");
     const tmac_host host = the_host(1);
     tmac_plan trials, plan, found;
-    put_trial(db, 1, 0, 1000);
-    put_trial(db, 1, 1, 900000);
-    OK(tmac_db_plan_of_trials(db, &host, &the_set, 1, 2, 0xf, &trials));
-    cr_assert_eq(trials.entries[0].rung, TMAC_RUNG_HOST);
-    plan = trials;
-    const tmac_kernel *other = scalar_kernel(0);
-    if (strcmp(other->layout->name, trials.entries[0].layout) == 0) other = scalar_kernel(1);
-    snprintf(plan.entries[0].layout, TMAC_NAME_BYTES, "%s", other->layout->name);
-    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++)
-        snprintf(plan.entries[0].kernel[bucket], TMAC_NAME_BYTES, "%s", other->name);
+    put_rivals(db, &trials, &plan);
     tmac_db_judgement judgement = {.judged = 5, .trials = &trials, .chosen = &plan, .samples = 1};
     OK(tmac_db_put_host(db, &host, &judgement.host));
     judgement.run = judgement.host;
     OK(tmac_db_put_judgement(db, &judgement));
     OK(tmac_db_plan(db, &host, &the_set, 1, 2, 0xf, &found));
-    cr_assert_str_eq(found.entries[0].kernel[0], other->name);
+    cr_assert_str_eq(found.entries[0].kernel[0], plan.entries[0].kernel[0]);
     judgement.judged = 6;
     judgement.chosen = &trials;
     OK(tmac_db_put_judgement(db, &judgement));
@@ -411,6 +410,52 @@ Test(fleet, the_newest_judgement_of_this_very_plan_counts)
     OK(tmac_db_plan(db, &host, &the_set, 1, 2, 0xf, &found));
     cr_assert_str_eq(found.entries[0].kernel[0], trials.entries[0].kernel[0]);
     tmac_db_close(db);
+}
+
+// The kernel that would run for one token: by the database of this name, and a layer of the fleet or the system's.
+static const char *runs_by(const char *name, const char *fleet, const char *system)
+{
+    static tmac_plan found;
+    tmac_db *db;
+    const tmac_host host = the_host(1);
+    cr_assert_eq(setenv("TMAC_SYSTEM_DB", system, 1), 0);
+    OK(tmac_db_open_layers(at(name, "tune.db"), fleet, &db));
+    OK(tmac_db_plan(db, &host, &the_set, 1, 2, 0xf, &found));
+    tmac_db_close(db);
+    return found.entries[0].kernel[0];
+}
+
+Test(fleet, a_judgement_of_any_layer_counts_when_its_signer_is_trusted)
+{
+    tmac_db *db = open_db("a");
+    const tmac_host host = the_host(1);
+    tmac_plan trials, plan;
+    tmac_key_pair pair;
+    put_rivals(db, &trials, &plan);
+    tmac_db_judgement judgement = {.judged = 5, .trials = &trials, .chosen = &plan, .samples = 1};
+    OK(tmac_db_put_host(db, &host, &judgement.host));
+    judgement.run = judgement.host;
+    OK(tmac_db_put_judgement(db, &judgement));
+    tmac_db_close(db);
+    export_db("a", true);
+    import("b", at("a", "export"),
+           true); // the user vouches for its trials; a judgement needs a signer
+    char tuned[PATH_BYTES], nothing[PATH_BYTES];
+    snprintf(tuned, sizeof tuned, "%s", at("a", "tune.db"));
+    snprintf(nothing, sizeof nothing, "%s", at("none", "tune.db"));
+    const char *judged = plan.entries[0].kernel[0], *measured = trials.entries[0].kernel[0];
+    cr_assert_str_eq(runs_by("a", "", nothing), judged, "its own");
+    cr_assert_str_eq(runs_by("b", "", nothing), measured, "a stranger's, taken over");
+    cr_assert_str_eq(runs_by("c", tuned, nothing), measured, "a stranger's, in a layer");
+    cr_assert_str_eq(runs_by("c", "", tuned), judged, "the system's");
+    OK(tmac_key_own(tuned, false, &pair));
+    OK(tmac_keyring_set(at("b", "tune.db"), &pair.public_key, TMAC_TRUST_TRUSTED, "a"));
+    OK(tmac_keyring_set(at("c", "tune.db"), &pair.public_key, TMAC_TRUST_TRUSTED, "a"));
+    cr_assert_str_eq(runs_by("b", "", nothing), judged, "a friend's, taken over");
+    cr_assert_str_eq(runs_by("c", tuned, nothing), judged, "a friend's, in a layer");
+    cr_assert_str_eq(runs_by("c", at("a", "export"), nothing), judged, "a friend's, in an export");
+    OK(tmac_keyring_set(at("c", "tune.db"), &pair.public_key, TMAC_TRUST_REVOKED, NULL));
+    cr_assert_str_eq(runs_by("c", tuned, nothing), measured, "a former friend's");
 }
 
 // Two layers that overlap: a trial in both, one in each alone, by two hosts.

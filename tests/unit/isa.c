@@ -1,9 +1,16 @@
 #include "base/isa.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
+#include "base/cpuid.h"
 #include "base/host.h"
 #include "base/midr.h"
 
@@ -55,6 +62,127 @@ Test(isa, verified_is_advertised)
     cr_expect(avx2 || !tmac_isa_has(set, TMAC_ISA_AVX2));
     cr_expect(vnni || !tmac_isa_has(set, TMAC_ISA_AVX512VNNI));
     cr_expect(vbmi || !tmac_isa_has(set, TMAC_ISA_AVX512VBMI));
+}
+#endif
+
+// A processor that is not here: its leaves, and what its system saves.
+static struct planted {
+    const char *what;
+    uint32_t last;          // leaf
+    uint32_t one_ecx;       // leaf 1
+    uint32_t seven_last;    // subleaf
+    uint32_t ebx, ecx, edx; // leaf 7
+    uint32_t seven_one_eax; // leaf 7.1
+    uint32_t xcr0;
+    bool xcr0_asked;
+    const char *sets;
+} planted;
+static bool asked;
+
+static tmac_cpuid_leaf planted_leaf(uint32_t leaf, uint32_t subleaf)
+{
+    const tmac_cpuid_leaf seven = {planted.seven_last, planted.ebx, planted.ecx, planted.edx};
+    if (leaf == 0) return (tmac_cpuid_leaf){planted.last, 0, 0, 0};
+    if (leaf == 1) return (tmac_cpuid_leaf){0, 0, planted.one_ecx, 0};
+    // Intel answers with the last leaf where there is none such: full of ones here.
+    if (leaf == 7 && planted.last >= 7 && subleaf == 0) return seven;
+    if (leaf == 7 && planted.last >= 7 && subleaf == 1 && planted.seven_last >= 1)
+        return (tmac_cpuid_leaf){planted.seven_one_eax, 0, 0, 0};
+    return (tmac_cpuid_leaf){~0u, ~0u, ~0u, ~0u};
+}
+
+static uint32_t planted_xcr0(void)
+{
+    asked = true;
+    return planted.xcr0;
+}
+
+// The bits as Intel's manual numbers them, written out a second time: the table in isa.c has its own.
+#define SSE_BITS      (1u << 0 | 1u << 9 | 1u << 19)
+#define AVX_BITS      (SSE_BITS | 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29)
+#define AVX2_BITS     (1u << 5 | 1u << 8)
+#define AVX512_BITS   (AVX2_BITS | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31)
+#define ICE_LAKE_BITS (1u << 1 | 1u << 8 | 1u << 11)
+#define TILE_BITS     (1u << 24 | 1u << 25)
+enum { YMM = 0x7, ZMM = 0xe7, TILES = 0x600e7 };
+
+Test(isa, planted_processors)
+{
+    // clang-format off
+    static const struct planted processors[] = {
+        {"no SSSE3", 2, 1, 0, 0, 0, 0, 0, 0, false, "scalar"},
+        {"Core 2", 10, 1 | 1 << 9, 0, 0, 0, 0, 0, 0, false, "scalar ssse3"},
+        {"Haswell", 13, AVX_BITS, 0, AVX2_BITS, 0, 0, 0, YMM, true, "scalar ssse3 sse41 avx2"},
+        {"AVX2 without FMA", 13, AVX_BITS & ~(1u << 12), 0, AVX2_BITS, 0, 0, 0, YMM, true, "scalar ssse3 sse41"},
+        {"AVX2 and neither SSSE3 nor SSE4.1", 13, AVX_BITS & ~(SSE_BITS & ~1u), 0, AVX2_BITS, 0, 0, 0, YMM, true, "scalar"},
+        {"a system that saves no AVX registers", 13, AVX_BITS, 0, AVX2_BITS, 0, 0, 0, 3, true, "scalar ssse3 sse41"},
+        {"a system without XSAVE", 13, AVX_BITS & ~(1u << 27), 0, AVX512_BITS, ICE_LAKE_BITS, TILE_BITS, 0, TILES, false,
+            "scalar ssse3 sse41"},
+        {"leaves above 6 hidden", 6, AVX_BITS, 0, 0, 0, 0, 0, TILES, true, "scalar ssse3 sse41"},
+        {"subleaves of 7 hidden", 13, AVX_BITS, 0, AVX2_BITS, 0, 0, 1 << 4, YMM, true, "scalar ssse3 sse41 avx2"},
+        {"Alder Lake", 32, AVX_BITS, 1, AVX2_BITS, 1 << 8, 0, 1 << 4, YMM, true, "scalar ssse3 sse41 avx2 avxvnni"},
+        {"Skylake-SP", 22, AVX_BITS, 0, AVX512_BITS, 0, 0, 0, ZMM, true, "scalar ssse3 sse41 avx2 avx512bw"},
+        {"Xeon Phi: AVX-512 without BW", 13, AVX_BITS, 0, AVX2_BITS | 1 << 16, 0, 0, 0, ZMM, true, "scalar ssse3 sse41 avx2"},
+        {"a system that saves no AVX-512 registers", 27, AVX_BITS, 1, AVX512_BITS, ICE_LAKE_BITS, TILE_BITS, 1 << 4, YMM, true,
+            "scalar ssse3 sse41 avx2 avxvnni"},
+        {"a system that saves no upper half of them", 27, AVX_BITS, 1, AVX512_BITS, ICE_LAKE_BITS, 0, 0, 0x67, true,
+            "scalar ssse3 sse41 avx2"},
+        {"Ice Lake", 27, AVX_BITS, 0, AVX512_BITS, ICE_LAKE_BITS, 0, 0, ZMM, true,
+            "scalar ssse3 sse41 avx2 avx512bw avx512vnni avx512vbmi avx512gfni"},
+        {"Ice Lake, GFNI and VBMI hidden", 27, AVX_BITS, 0, AVX512_BITS, 1 << 11, 0, 0, ZMM, true,
+            "scalar ssse3 sse41 avx2 avx512bw avx512vnni"},
+        {"VBMI without VNNI", 27, AVX_BITS, 0, AVX512_BITS, 1 << 1 | 1 << 8, 0, 0, ZMM, true,
+            "scalar ssse3 sse41 avx2 avx512bw"},
+        {"Sapphire Rapids", 32, AVX_BITS, 1, AVX512_BITS, ICE_LAKE_BITS, TILE_BITS, 1 << 4, TILES, true,
+            "scalar ssse3 sse41 avx2 avxvnni avx512bw avx512vnni avx512vbmi avx512gfni amx"},
+        {"a system that saves no tiles", 32, AVX_BITS, 1, AVX512_BITS, ICE_LAKE_BITS, TILE_BITS, 1 << 4, ZMM, true,
+            "scalar ssse3 sse41 avx2 avxvnni avx512bw avx512vnni avx512vbmi avx512gfni"},
+        {"tiles: configuration saved, data not", 32, AVX_BITS, 0, AVX512_BITS, ICE_LAKE_BITS, TILE_BITS, 0, 0x200e7, true,
+            "scalar ssse3 sse41 avx2 avx512bw avx512vnni avx512vbmi avx512gfni"},
+        {"tiles without bytes", 32, AVX_BITS, 0, AVX512_BITS, ICE_LAKE_BITS, 1 << 24, 0, TILES, true,
+            "scalar ssse3 sse41 avx2 avx512bw avx512vnni avx512vbmi avx512gfni"},
+    };
+    // clang-format on
+    for (size_t i = 0; i < sizeof processors / sizeof *processors; i++) {
+        planted = processors[i];
+        asked = false;
+        const tmac_isa_set found = tmac_isa_advertised(planted_leaf, planted_xcr0);
+        char names[256] = "";
+        for (int isa = 0; isa < TMAC_ISA_COUNT; isa++)
+            if (tmac_isa_has(found, (tmac_isa)isa)) {
+                if (names[0]) strcat(names, " ");
+                strcat(names, tmac_isa_name((tmac_isa)isa));
+            }
+        cr_expect_str_eq(names, planted.sets, "%s: %s", planted.what, names);
+        cr_expect_eq(asked, planted.xcr0_asked, "%s: XCR0", planted.what);
+    }
+}
+
+#if defined(__linux__) && defined(SYS_seccomp) && defined(__x86_64__)
+// A kernel that refuses the tile registers: AMX is left out and nothing else. In a child of Criterion's, whose filter
+// ends with it; without AMX there is nothing to be refused.
+Test(isa, tiles_refused)
+{
+    enum {
+        NUMBER = offsetof(struct seccomp_data, nr),
+        FIRST = offsetof(struct seccomp_data, args)
+    };
+    enum { REQUEST_PERMISSION = 0x1023 }; // ARCH_REQ_XCOMP_PERM
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, NUMBER),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_arch_prctl, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, FIRST),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, REQUEST_PERMISSION, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        cr_skip_test("this system has no filters of system calls");
+    const tmac_isa_set set = tmac_isa_verified();
+    cr_expect(!tmac_isa_has(set, TMAC_ISA_AMX));
+    cr_expect(!__builtin_cpu_supports("avx2") || tmac_isa_has(set, TMAC_ISA_AVX2));
 }
 #endif
 

@@ -52,6 +52,24 @@ static void rounds(void *argument, uint32_t worker, uint32_t workers)
     }
 }
 
+static void one_is_late(void *argument, uint32_t worker, uint32_t workers)
+{
+    (void)workers;
+    tmac_pool *pool = argument;
+    if (worker == 1) usleep(20000);
+    tmac_pool_barrier(pool);
+}
+
+Test(pool, waiting_for_others_is_counted)
+{
+    tmac_pool *pool;
+    cr_assert_eq(tmac_pool_new(3, &pool).code, TMAC_OK);
+    cr_assert_eq(tmac_pool_waited(pool), 0);
+    tmac_pool_run(pool, one_is_late, pool);
+    cr_assert(tmac_pool_waited(pool) >= 1000000);
+    tmac_pool_free(pool);
+}
+
 Test(pool, barriers_keep_workers_together)
 {
     for (uint32_t threads = 1; threads <= 9; threads += 2) {

@@ -112,6 +112,17 @@ Test(readers, gguf_tq2_0)
     tmac_source_close(&floats);
 }
 
+Test(readers, gguf_bitnet_25_is_bitnet_b1_58)
+{
+    tmac_source older = opened(tiny_gguf(&small, "bitnet-25", 36), TMAC_BIT_ORDER_UNKNOWN);
+    tmac_source newer = opened(tiny_gguf(&small, "bitnet-b1.58", 36), TMAC_BIT_ORDER_UNKNOWN);
+    assert_content(&older, &small);
+    tiny_assert_same(&older, &newer, true);
+    cr_assert_eq(older.activation, TMAC_RELU2);
+    tmac_source_close(&older);
+    tmac_source_close(&newer);
+}
+
 Test(readers, gguf_llama_is_not_permuted)
 {
     tmac_source source = opened(tiny_gguf(&small, "llama", 36), TMAC_BIT_ORDER_UNKNOWN);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/topology.h"
+#include "tests/unit/scratch.h"
 
 static tmac_cpu_list parse(const char *text)
 {
@@ -18,19 +19,6 @@ static void put(const char *root, const char *name, const char *text)
     char command[600];
     snprintf(command, sizeof command, "f=%s/sys/devices/%s; mkdir -p ${f%%/*}; echo '%s' > $f",
              root, name, text);
-    cr_assert_eq(system(command), 0);
-}
-
-static void make_root(char root[32])
-{
-    strcpy(root, "/tmp/tmac-topology-XXXXXX");
-    cr_assert_not_null(mkdtemp(root));
-}
-
-static void remove_root(const char *root)
-{
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", root);
     cr_assert_eq(system(command), 0);
 }
 
@@ -58,8 +46,8 @@ Test(topology, lists)
 
 Test(topology, hardware_threads_and_nodes)
 {
-    char root[32], name[80];
-    make_root(root);
+    char root[64], name[80];
+    scratch_make("topology", root);
     for (int cpu = 0; cpu < 8; cpu++) { // four cores of two threads, two nodes
         snprintf(name, sizeof name, "system/cpu/cpu%d/topology/thread_siblings_list", cpu);
         char siblings[16];
@@ -82,13 +70,13 @@ Test(topology, hardware_threads_and_nodes)
     cr_assert(t.cores == 2 && t.nodes == 1);
     expect_order(&t, (const uint16_t[]){2, 4, 6}, 3);
     tmac_topology_free(&t);
-    remove_root(root);
+    scratch_remove(root);
 }
 
 Test(topology, mixed_cores)
 {
-    char root[32];
-    make_root(root);
+    char root[64];
+    scratch_make("topology", root);
     put(root, "cpu_atom/cpus", "0-1");
     tmac_topology t;
     tmac_cpu_list allowed = parse("0-3");
@@ -96,16 +84,16 @@ Test(topology, mixed_cores)
     cr_assert(t.mixed && t.cores == 4 && t.nodes == 1);
     expect_order(&t, (const uint16_t[]){2, 3, 0, 1}, 4);
     tmac_topology_free(&t);
-    remove_root(root);
+    scratch_remove(root);
 
-    make_root(root);
+    scratch_make("topology", root);
     put(root, "system/cpu/cpu0/cpu_capacity", "446");
     put(root, "system/cpu/cpu1/cpu_capacity", "1024");
     allowed = parse("0-1");
     cr_assert_eq(tmac_topology_read(root, &allowed, &t).code, TMAC_OK);
     cr_assert(t.mixed && t.processors[0].cpu == 1 && t.processors[1].capacity == 446);
     tmac_topology_free(&t);
-    remove_root(root);
+    scratch_remove(root);
 }
 
 Test(topology, this_machine)

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/unit/scratch.h"
+#include "tests/unit/tune_small.h"
 #include "tune/measure.h"
 #include "tune/tune.h"
 
@@ -15,31 +17,16 @@ static char folder[64], path[128];
 
 static void set_up(void)
 {
-    strcpy(folder, "/tmp/tmac-tune-XXXXXX");
-    cr_assert(mkdtemp(folder));
+    scratch_make("tune", folder);
     snprintf(path, sizeof path, "%s/tune.db", folder);
 }
 
 static void tear_down(void)
 {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    cr_assert_eq(system(command), 0);
+    scratch_remove(folder);
 }
 
 TestSuite(tune, .init = set_up, .fini = tear_down, .timeout = 120);
-
-#define OK(expression)                                                                             \
-    do {                                                                                           \
-        tmac_status ok_ = (expression);                                                            \
-        cr_assert_eq(ok_.code, TMAC_OK, "%s", ok_.message);                                        \
-    } while (0)
-
-static const tmac_work small = {.model = "small",
-                                .count = 2,
-                                .sets = {{'t', 192, 192, 3, {192, 64, 64}, TMAC_RESIDENT},
-                                         {'t', 320, 320, 1, {192}, TMAC_STREAMED}},
-                                .calls = {3, 3}};
 
 // ------------------------------------------------------------------------------------------------------------- gate
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "runtime/tmac.h"
+#include "runtime/tokenizer.h"
 #include "tests/unit/tiny.h"
 
 enum { VOCAB = 20 };
@@ -122,6 +123,25 @@ Test(vocabulary_files, normal_form_c)
                  TMAC_UNSUPPORTED, "left as it is where no normal form is asked for");
     tmac_tokenizer_free(tokenizer);
     tmac_vocabulary_free(&vocabulary);
+}
+
+// Marks are brought into order, those of one class staying as they are, in less than quadratic time.
+Test(vocabulary_files, a_letter_with_many_marks, .timeout = 30)
+{
+    enum { PAIRS = 100000, BYTES = 1 + 4 * PAIRS };
+    char *text = malloc(BYTES), *normal;
+    size_t bytes;
+    text[0] = 'a';
+    for (size_t i = 0; i < PAIRS; i++)
+        memcpy(text + 1 + 4 * i, "\xcc\x81\xcc\xa3", 4); // acute, dot below
+    cr_assert_eq(tmac_normal_form(text, BYTES, &normal, &bytes).code, TMAC_OK);
+    // The first dot goes into the letter, the other dots come before all accents.
+    cr_assert_eq(bytes, 3 + 4 * PAIRS - 2);
+    cr_expect_arr_eq(normal + 1, "\xe1\xba\xa1\xcc\xa3", 5);
+    cr_expect_arr_eq(normal + 1 + 3 + 2 * (PAIRS - 2), "\xcc\xa3\xcc\x81", 4);
+    cr_expect_arr_eq(normal + 1 + bytes - 2, "\xcc\x81", 2);
+    free(normal);
+    free(text);
 }
 
 Test(vocabulary_files, words_in_several_steps)
