@@ -47,7 +47,8 @@ $tune --time-limit 0.05 --db "$work/short.db" >"$work/short" 2>>"$work/errors"
 check "rows that time did not suffice for say so" has "not measured *rule$" "$work/short"
 check "and do not say they are this host's" test "$(grep -c "not measured *host" "$work/short")" = 0
 
-# Killed again and again, then finished: trials never become fewer, and the database stays sound.
+# Killed again and again, then finished: trials never become fewer, and the database stays sound. Killed while it creates
+# the file, before the first trial, it leaves one that status calls not there yet.
 export TMAC_DB=$work/killed.db
 last=0
 sound=true
@@ -58,7 +59,8 @@ for delay in 0.2 0.5 0.8 1.1; do
     kill -9 "$child" 2>/dev/null
     wait "$child" 2>/dev/null
     [ -e "$TMAC_DB" ] || continue
-    "$build/bin/tmac-db" status 2>&1 | grep -q "integrity ok" || sound=false
+    status=$("$build/bin/tmac-db" status 2>&1)
+    [[ "$status" == *"integrity ok"* || ( $last = 0 && "$status" == *"not there yet"* ) ]] || sound=false
     now=$(trials)
     [ "${now:-0}" -ge "$last" ] || sound=false
     last=${now:-0}
