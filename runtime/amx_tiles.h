@@ -25,8 +25,9 @@ typedef struct tmac_tile_config {
 #define tmac_tile_release()                _tile_release()
 #define tmac_tile_load(tile, from, stride) _tile_loadd(tile, from, stride)
 #define tmac_tile_store(tile, to, stride)  _tile_stored(tile, to, stride)
-// tile c += a (signed bytes) times b (unsigned bytes)
-#define tmac_tile_multiply(c, a, b) _tile_dpbsud(c, a, b)
+#define tmac_tile_zero(tile)                   _tile_zero(tile)
+// tile c += a times b, both signed bytes
+#define tmac_tile_multiply(c, a, b) _tile_dpbssd(c, a, b)
 
 #else
 
@@ -44,6 +45,11 @@ static inline void tmac_tile_configure(const tmac_tile_config *config)
 static inline void tmac_tile_release(void)
 {
     memset(&tmac_tiles, 0, sizeof tmac_tiles);
+}
+
+static inline void tmac_tile_zero(int tile)
+{
+    memset(tmac_tiles.tile[tile], 0, sizeof tmac_tiles.tile[tile]);
 }
 
 static inline void tmac_tile_load(int tile, const void *from, size_t stride)
@@ -69,7 +75,7 @@ static inline void tmac_tile_multiply(int c, int a, int b)
             memcpy(&sum, &tmac_tiles.tile[c][m][4 * n], sizeof sum);
             for (size_t k = 0; k < config->bytes[a]; k++)
                 sum += (uint32_t)((int8_t)tmac_tiles.tile[a][m][k] *
-                                  tmac_tiles.tile[b][k / 4][4 * n + k % 4]);
+                                  (int8_t)tmac_tiles.tile[b][k / 4][4 * n + k % 4]);
             memcpy(&tmac_tiles.tile[c][m][4 * n], &sum, sizeof sum);
         }
     }

@@ -1,11 +1,17 @@
 % local amx = isa.name == "amx"
 % local lut5 = family == "lut5"
+% -- What the panel holds of fields, weights plus one.
+% local function weights(fields) return amx and ("_mm512_sub_epi8(%s, one)"):format(fields) or fields end
 // ${family} for many tokens on ${isa.name}: a panel of rows is decoded to bytes once, then all tokens are multiplied by it.
 //
-// A panel is up to 64 rows by ${amx and 640 or 320} weights along K, on the stack. Its unit is a quad: four weights along K of 16 rows,
-// byte r * 4 + i of 64 holding weight i of row r, plus one (0, 1, 2). That is what vpdpbusd takes, and 16 quads are what
-// an AMX tile product takes. The plus one is made up for by the sum of the scale group's activations, with whose
-// negative the outputs start.
+// A panel is up to 64 rows by some hundred weights along K, on the stack, small enough for the first-level cache. Its unit
+// is a quad: four weights along K of 16 rows, byte r * 4 + i of 64 belonging to weight i of row r.
+% if amx then
+// A byte is the weight itself; 16 quads are what a tile product takes.
+% else
+// A byte is the weight plus one (0, 1, 2), as vpdpbusd takes it. The plus one is made up for by the sum of the scale group's
+// activations, with whose negative the outputs start.
+% end
 //
 % if lut5 then
 // Decoding: four codes of 64 rows are transposed, so that a vector holds four neighbouring codes of each of 16 rows. Then
@@ -16,15 +22,21 @@
 //
 % end
 % if amx then
-// A tile of activations is 16 tokens by 64 bytes, straight from memory; its products with the four tiles of weights of
-// 16 quads each add to four tiles of outputs. The last tokens use fewer rows of the tiles. A tile of activations may
-// reach past the end of its scale group: there the panel holds zeros, not weights plus one, and what lies behind the last
-// group is the 64 bytes of sums at least, so that nothing beyond the prepared activations is read.
+// A tile of activations is 16 tokens by 64 bytes, straight from memory. Four tiles of outputs are held at once, of two blocks
+// of 16 tokens by two vectors of 16 rows if there are so many: four tiles loaded for four products, which is what the load
+// ports keep up with. The first panel of a scale group starts from zeros, the others from the outputs, in memory. The last
+// tokens use fewer rows of the tiles. A tile of activations may reach past the end of its scale group: there the panel holds
+// zeros, and what lies behind the last group is the 64 bytes of sums at least, so that nothing beyond the prepared
+// activations is read.
+// Sums are below 128 * K < 2^31.
 % else
 // The sums of a few tokens by 64 rows stay in registers while a panel is read; then they are kept in the outputs.
-% end
 // Sums may pass 2^31 on the way and wrap: additions wrap exactly, and the last one is below 128 * K < 2^31 again.
+% end
 #include <immintrin.h>
+% if amx then
+#include <stdbool.h>
+% end
 #include <string.h>
 
 % if amx then
@@ -38,11 +50,21 @@
 
 % part("part_bytes", { block = block })
 
-enum { PANEL_COLUMNS = ${amx and 640 or 320} }; // a multiple of 64, and of 20, four codes of lut5
 enum { FEW_TOKENS = 32 };
 
+% if amx then
+// Tiles 4 and 5 hold weights, 16 quads; the others as many tokens as are left, 16 at most.
+static inline void configure_tiles(uint32_t tokens)
+{
+    tmac_tile_config config = {.palette = 1};
+    for (uint32_t tile = 0; tile < 8; tile++) {
+        config.bytes[tile] = 64;
+        config.rows[tile] = (uint8_t)(tile == 4 || tile == 5 ? 16 : tokens);
+    }
+    tmac_tile_configure(&config);
+}
+% else
 % part("part_sum_of")
-% if not amx then
 
 // A sum is updated in place. Left to itself, GCC keeps a second copy of every sum and spills them all.
 static inline __m512i add_products(__m512i sum, __m512i weights, __m512i four)
@@ -92,12 +114,12 @@ static inline void decode_quads(uint8_t *panel, __m512i codes)
 {
     const __mmask64 negative = _mm512_movepi8_mask(codes);
     const __m512i four = look_up(four_digits, codes, negative, (char)0xaa);
-    const __m512i three = _mm512_set1_epi8(3);
-    _mm512_store_si512(panel, _mm512_and_si512(four, three));
+    const __m512i three = _mm512_set1_epi8(3)${amx and ", one = _mm512_set1_epi8(1)" or ""};
+    _mm512_store_si512(panel, ${weights("_mm512_and_si512(four, three)")});
 % for j = 1, 3 do
-    _mm512_store_si512(panel + ${256 * j}, _mm512_and_si512(_mm512_srli_epi16(four, ${2 * j}), three));
+    _mm512_store_si512(panel + ${256 * j}, ${weights(("_mm512_and_si512(_mm512_srli_epi16(four, %d), three)"):format(2 * j))});
 % end
-    _mm512_store_si512(panel + 1024, look_up(last_digit, codes, negative, 2));
+    _mm512_store_si512(panel + 1024, ${weights("look_up(last_digit, codes, negative, 2)")});
 }
 
 // Vectors 0 and 1 hold rows 0 to 31, vectors 2 and 3 the others, four rows in turn from each.
@@ -115,8 +137,11 @@ static inline void put_in_order(int32_t *y)
 
 %% kernel
 % local amx, lut5 = isa.name == "amx", family == "lut5"
+% local function weights(fields) return amx and ("_mm512_sub_epi8(%s, one)"):format(fields) or fields end
 % local height = math.min(rows, 64)
 % local vectors = height // 16
+% -- Whole codes and whole tiles; with 16 tokens' activations within the first-level cache, and half of it at most.
+% local panel_columns = amx and not lut5 and (height == 64 and 384 or 640) or 320
 // Decodes ${lut5 and "codes" or "blocks"} of ${height} rows into the panel, up to the last one that is there.
 % local ahead = lut5 and prefetch > 0
 static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *panel${ahead and ", const uint8_t *ahead, uint32_t pitch" or ""})
@@ -149,14 +174,14 @@ static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *pan
         panel += 5 * 256;
     }
 % else
-    const __m512i three = _mm512_set1_epi8(3);
+    const __m512i three = _mm512_set1_epi8(3)${amx and ", one = _mm512_set1_epi8(1)" or ""};
     for (uint32_t b = 0; b < count; b++, w += ${rows * 4}, panel += ${4 * 64 * vectors}) {
 % for v = 0, vectors - 1 do
         const __m512i x${v} = _mm512_load_si512(w${v > 0 and " + " .. 64 * v or ""});
 %     part("part_prefetch", { offset = 64 * v, indent = "        " })
 %     for f = 0, 3 do
 %         local shifted = f == 0 and "x" .. v or ("_mm512_srli_epi16(x%d, %d)"):format(v, 2 * f)
-        _mm512_store_si512(panel + ${64 * (f * vectors + v)}, _mm512_and_si512(${shifted}, three));
+        _mm512_store_si512(panel + ${64 * (f * vectors + v)}, ${weights(("_mm512_and_si512(%s, three)"):format(shifted))});
 %     end
 % end
     }
@@ -164,39 +189,7 @@ static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *pan
 }
 
 % if amx then
-// Adds the products of all tokens and a panel of whole tiles to the outputs.
-static inline void ${name}_multiply(const tmac_matmul *matmul, const uint8_t *panel, uint32_t quads,
-                                    const uint8_t *q, int32_t *y, size_t y_step)
-{
-    const size_t stride = matmul->prepared_stride;
-    for (uint32_t n = 0; n < matmul->tokens; n += 16) {
-        const uint32_t left = matmul->tokens - n;
-        if (n == 0 || left < 16) {
-            // Tiles 0..${vectors - 1} outputs, 6 activations, 7 weights.
-            tmac_tile_config config = {.palette = 1};
-            for (uint32_t tile = 0; tile < 8; tile++) {
-                config.bytes[tile] = 64;
-                config.rows[tile] = (uint8_t)(tile == 7 || left >= 16 ? 16 : left);
-            }
-            tmac_tile_configure(&config);
-        }
-        const uint8_t *from = q + n * stride, *w = panel;
-        int32_t *to = y + n * y_step;
-% for v = 0, vectors - 1 do
-        tmac_tile_load(${v}, to${v > 0 and " + " .. 16 * v or ""}, y_step * sizeof *y);
-% end
-        for (uint32_t k = 0; k < quads; k += 16, from += 64, w += ${16 * 64 * vectors}) {
-            tmac_tile_load(6, from, stride);
-% for v = 0, vectors - 1 do
-            tmac_tile_load(7, w${v > 0 and " + " .. 64 * v or ""}, ${64 * vectors});
-            tmac_tile_multiply(${v}, 6, 7);
-% end
-        }
-% for v = 0, vectors - 1 do
-        tmac_tile_store(${v}, to${v > 0 and " + " .. 16 * v or ""}, y_step * sizeof *y);
-% end
-    }
-}
+%     part("part_panel_tiles", { vectors = vectors })
 % else
 % for i, block in ipairs({ tokens, 4, 2, 1 }) do
 %     if i == 1 or block < tokens then
@@ -249,7 +242,9 @@ static inline void ${name}_multiply(const tmac_matmul *matmul, const uint8_t *pa
 static void ${name}(const tmac_matmul *matmul)
 {
     const geometry inputs = geometry_of(matmul->shape.columns, matmul->shape.group);
+% if not amx then
     const size_t sums_at = sums_offset(&inputs);
+% end
     const size_t y_step = inputs.groups * matmul->y_stride;
     const uint32_t group = matmul->shape.group;
     const uint32_t last = matmul->shape.columns - (inputs.groups - 1) * group;
@@ -265,23 +260,33 @@ static void ${name}(const tmac_matmul *matmul)
     // With many tokens their outputs would not stay near: then one panel's rows come first.
     const uint32_t row_end = matmul->row_end ? matmul->row_end : ${rows};
     const uint32_t band = matmul->tokens <= FEW_TOKENS ? row_end - matmul->row_begin : ${height};
-    uint8_t panel[PANEL_COLUMNS * ${height}] __attribute__((aligned(64)));
+    uint8_t panel[${panel_columns} * ${height}] __attribute__((aligned(64)));
+% if amx then
+    configure_tiles(matmul->tokens < 16 ? matmul->tokens : 16);
+% end
     for (uint32_t t = matmul->tile_begin; t < matmul->tile_end; t++) {
         for (uint32_t first = matmul->row_begin; first < row_end; first += band) {
             const uint8_t *w = matmul->tiles + t * tile_bytes + first${lut5 and "" or " * 4"};
             int32_t *y = matmul->y + (size_t)(t - matmul->tile_begin) * ${rows} + first;
             for (uint32_t g = 0; g < inputs.groups; g++, y += matmul->y_stride) {
                 const uint8_t *q = matmul->prepared + (size_t)g * inputs.full * ${lut5 and 20 or 16};
+% if not amx then
                 const uint8_t *sums = matmul->prepared + sums_at + (size_t)g * 4;
+% end
+% if not amx then
                 for (uint32_t n = 0; n < matmul->tokens; n++) {
                     const __m512i offset =
                         _mm512_set1_epi32(-sum_of(sums + n * matmul->prepared_stride));
                     for (uint32_t r = 0; r < band; r += 16)
                         _mm512_store_si512(y + n * y_step + r, offset);
                 }
+% end
                 uint32_t left = g + 1 < inputs.groups ? group : last;
+% if amx then
+                bool first_panel = true;
+% end
                 while (left > 0) {
-                    const uint32_t columns = left < PANEL_COLUMNS ? left : PANEL_COLUMNS;
+                    const uint32_t columns = left < ${panel_columns} ? left : ${panel_columns};
 % local length = lut5 and 5 or 16
                     const uint32_t count = (columns + ${length - 1}) / ${length};
                     const uint32_t filled = ${lut5 and "(columns + 19) / 20 * 5" or "(columns + 3) / 4"};
@@ -300,8 +305,11 @@ static void ${name}(const tmac_matmul *matmul)
 % if amx then
                         memset(panel + filled * ${64 * vectors}, 0, (quads - filled) * ${64 * vectors});
 % end
-                        ${name}_multiply(matmul, panel, ${amx and "quads" or "filled"}, q, y + r, y_step);
+                        ${name}_multiply(matmul, panel, ${amx and "quads" or "filled"}, q, y + r, y_step${amx and ", first_panel" or ""});
                     }
+% if amx then
+                    first_panel = false;
+% end
                     w += (size_t)count * ${lut5 and rows or rows * 4};
                     q += columns;
                     left -= columns;
