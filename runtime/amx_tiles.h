@@ -25,7 +25,7 @@ typedef struct tmac_tile_config {
 #define tmac_tile_release()                _tile_release()
 #define tmac_tile_load(tile, from, stride) _tile_loadd(tile, from, stride)
 #define tmac_tile_store(tile, to, stride)  _tile_stored(tile, to, stride)
-#define tmac_tile_zero(tile)                   _tile_zero(tile)
+#define tmac_tile_zero(tile)               _tile_zero(tile)
 // tile c += a times b, both signed bytes
 #define tmac_tile_multiply(c, a, b) _tile_dpbssd(c, a, b)
 
