@@ -74,7 +74,7 @@ static const struct set {
         OSXSAVE, 0, AVX512VBMI, XCR0_ZMM, tmac_self_test_avx512vbmi, 0, 0, 0, 0},
     [TMAC_ISA_AVX512GFNI] = {"avx512gfni", WITH_AVX512VBMI | BIT(AVX512GFNI),
         OSXSAVE, 0, GFNI, XCR0_ZMM, tmac_self_test_avx512gfni, 0, 0, 0, 0},
-    [TMAC_ISA_AMX] = {"amx", WITH_AVX512VBMI | BIT(AMX),
+    [TMAC_ISA_AMX] = {"amx", WITH_AVX512VBMI | BIT(AVX512GFNI) | BIT(AMX),
         OSXSAVE, 0, 0, XCR0_TILES, tmac_self_test_amx, AMX_TILE | AMX_INT8, 0, 0, 0},
     [TMAC_ISA_NEON] = {"neon", BIT(SCALAR) | BIT(NEON),
         0, 0, 0, 0, tmac_self_test_neon, 0, 0, HWCAP_ADVANCED_SIMD, 0},

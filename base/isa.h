@@ -21,7 +21,7 @@ typedef enum tmac_isa {
     TMAC_ISA_AVX512VNNI, // all of AVX512BW's, and AVX512_VNNI
     TMAC_ISA_AVX512VBMI, // all of AVX512VNNI's, and AVX512_VBMI
     TMAC_ISA_AVX512GFNI, // all of AVX512VBMI's, and GFNI
-    TMAC_ISA_AMX,        // all of AVX512VBMI's, and AMX-TILE AMX-INT8
+    TMAC_ISA_AMX,        // all of AVX512GFNI's, and AMX-TILE AMX-INT8
     TMAC_ISA_NEON,       // Arm: Advanced SIMD, the baseline of Armv8.0
     TMAC_ISA_DOTPROD,    // NEON, and the dot products of Armv8.2
     TMAC_ISA_I8MM,       // all of DOTPROD's, and the 8-bit matrix products of Armv8.6

@@ -144,8 +144,8 @@ static tmac_status measure(bench *b, const tmac_kernel *kernel, uint32_t tokens,
     TMAC_TRY(bench_pack(b, kernel->layout));
     const uint32_t columns = b->shape.columns;
     const size_t stride = kernel->prepared_bytes(columns, b->shape.group);
-    const size_t y_stride = tmac_round_up(
-        (size_t)tmac_layout_tiles(kernel->layout, b->shape.rows) * kernel->layout->row_tile, 16);
+    const size_t y_stride = tmac_sums_stride(
+        (size_t)tmac_layout_tiles(kernel->layout, b->shape.rows) * kernel->layout->row_tile);
     tmac_pages prepared, y;
     TMAC_TRY(tmac_pages_map(stride * tokens, &prepared));
     tmac_status status = tmac_pages_map(y_stride * 4 * tokens, &y);

@@ -20,7 +20,7 @@ variants.isas = {
     { name = "avx512vbmi", enum = "TMAC_ISA_AVX512VBMI", arch = "x86_64", flags = avx512vbmi, bytes = 64 },
     { name = "avx512gfni", enum = "TMAC_ISA_AVX512GFNI", arch = "x86_64", flags = avx512vbmi .. " -mgfni", bytes = 64 },
     { name = "amx",        enum = "TMAC_ISA_AMX",        arch = "x86_64",
-      flags = avx512vbmi .. " -mamx-tile -mamx-int8", bytes = 64 },
+      flags = avx512vbmi .. " -mgfni -mamx-tile -mamx-int8", bytes = 64 },
     { name = "neon",       enum = "TMAC_ISA_NEON",       arch = "aarch64", flags = "-march=armv8-a", bytes = 16 },
     { name = "dotprod",    enum = "TMAC_ISA_DOTPROD",    arch = "aarch64", flags = "-march=armv8.2-a+dotprod", bytes = 16 },
     { name = "i8mm",       enum = "TMAC_ISA_I8MM",       arch = "aarch64", flags = "-march=armv8.2-a+dotprod+i8mm", bytes = 16 },

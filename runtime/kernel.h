@@ -161,6 +161,27 @@ static inline uint32_t tmac_kernel_cut(const tmac_kernel *kernel, tmac_matmul *m
     return count;
 }
 
+// A worker multiplies so many tiles in one call, whose sums then lie in its cache until they are floats: 8192 sums or 64
+// rows of all of them, at least one tile. outputs: sums of a row, tokens times scale groups.
+enum { TMAC_CHUNK_SUMS = 8192, TMAC_CHUNK_ROWS = 64 };
+static inline size_t tmac_chunk_sums(size_t outputs)
+{
+    return outputs < TMAC_CHUNK_SUMS / TMAC_CHUNK_ROWS ? TMAC_CHUNK_SUMS
+                                                       : outputs * TMAC_CHUNK_ROWS;
+}
+static inline uint32_t tmac_chunk_tiles(uint32_t row_tile, size_t outputs)
+{
+    const size_t tiles = tmac_chunk_sums(outputs) / (outputs * row_tile);
+    return tiles > 0 ? (uint32_t)tiles : 1;
+}
+
+// The y_stride of so many rows, less than 32 beyond them: an odd number of cache lines, so that tokens' sums of the same rows
+// lie in different sets of the first-level cache. With a power of two prompts are up to a tenth slower (AMX).
+static inline size_t tmac_sums_stride(size_t rows)
+{
+    return ((rows + 15) / 16 | 1) * 16;
+}
+
 // Every kernel and every layout compiled in, in a fixed order, then the kernels added. Nobody frees anything.
 const tmac_kernel *const *tmac_kernels(size_t *count);
 const tmac_kernel *const *tmac_kernels_built_in(size_t *count);

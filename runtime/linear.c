@@ -49,8 +49,7 @@ static void multiply_spans(const multiply *task, uint32_t matrix, uint32_t begin
     const uint32_t row_tile = kernel->layout->row_tile, spans = row_tile / kernel->row_span;
     const tmac_shape shape = {linear->rows, linear->columns, set->group};
     const uint32_t groups = tmac_shape_groups(&shape);
-    const size_t tile_sums = (size_t)task->tokens * groups * row_tile;
-    const uint32_t chunk = (uint32_t)(model->sums_room / tile_sums) * spans;
+    const uint32_t chunk = tmac_chunk_tiles(row_tile, (size_t)task->tokens * groups) * spans;
     float *y = outputs->y[task->first_output + matrix];
     const size_t y_stride = outputs->stride[task->first_output + matrix];
 
@@ -64,11 +63,11 @@ static void multiply_spans(const multiply *task, uint32_t matrix, uint32_t begin
             .tokens = task->tokens,
         };
         begin += tmac_kernel_cut(kernel, &matmul, begin, end - begin < chunk ? end : begin + chunk);
-        matmul.y_stride = (size_t)(matmul.tile_end - matmul.tile_begin) * row_tile;
+        const uint32_t all = (matmul.tile_end - matmul.tile_begin) * row_tile;
+        matmul.y_stride = tmac_sums_stride(all);
         kernel->run(&matmul);
         const uint32_t row = matmul.tile_begin * row_tile + matmul.row_begin;
-        uint32_t rows =
-            matmul.row_end ? matmul.row_end - matmul.row_begin : (uint32_t)matmul.y_stride;
+        uint32_t rows = matmul.row_end ? matmul.row_end - matmul.row_begin : all;
         if (rows > linear->rows - row) rows = linear->rows - row; // the rest is padding
         for (uint32_t n = 0; n < task->tokens; n++) {
             tmac_scale_rows scaling = {

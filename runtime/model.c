@@ -64,14 +64,17 @@ static void measure_needs(tmac_model *model)
 {
     uint32_t tokens = model->batch_capacity;
     model->prepared_room = 64;
-    model->sums_room = (size_t)tokens * TMAC_FLOAT_ROWS;
-    if (model->sums_room < 4096) model->sums_room = 4096;
+    model->sums_room = tmac_chunk_sums(tokens);
     for (uint32_t i = 0; i < model->resolved_count; i++) {
         const tmac_resolved *resolved = &model->resolved[i];
         const tmac_input_set *set = &resolved->set;
         assert(set->group > 0); // tmac_source_check saw to it
         size_t groups = (set->columns + set->group - 1) / set->group;
-        size_t sums = (size_t)tokens * groups * resolved->layout->row_tile;
+        const size_t outputs = tokens * groups;
+        const size_t rows = resolved->layout->row_tile;
+        size_t sums =
+            outputs * rows > tmac_chunk_sums(outputs) ? outputs * rows : tmac_chunk_sums(outputs);
+        sums += 16 * outputs; // the strides' rounding
         if (sums > model->sums_room) model->sums_room = sums;
         for (uint32_t b = 0; b < TMAC_BUCKETS; b++) {
             size_t bytes = resolved->kernel[b]->prepared_bytes(set->columns, set->group);

@@ -1,7 +1,5 @@
 % local amx = isa.name == "amx"
 % local lut5 = family == "lut5"
-% -- What the panel holds of fields, weights plus one.
-% local function weights(fields) return amx and ("_mm512_sub_epi8(%s, one)"):format(fields) or fields end
 // ${family} for many tokens on ${isa.name}: a panel of rows is decoded to bytes once, then all tokens are multiplied by it.
 //
 // A panel is up to 64 rows by some hundred weights along K, on the stack, small enough for the first-level cache. Its unit
@@ -34,9 +32,7 @@
 // Sums may pass 2^31 on the way and wrap: additions wrap exactly, and the last one is below 128 * K < 2^31 again.
 % end
 #include <immintrin.h>
-% if amx then
 #include <stdbool.h>
-% end
 #include <string.h>
 
 % if amx then
@@ -75,6 +71,20 @@ static inline __m512i add_products(__m512i sum, __m512i weights, __m512i four)
 
 % part("part_broadcast_four", { vector = "__m512i", set = "_mm512_set1_epi32(%s)" })
 % end
+
+// Each byte's field f of two bits${amx and ", a weight plus one, as the weight: bit 0 is the opposite of the field's bit 0, all others are the" or ": a weight plus one."}
+% if amx then
+// opposite of the sum of its two bits. Affine, so one instruction.
+% end
+static inline __m512i field(__m512i fields, int f)
+{
+% if amx then
+    return _mm512_gf2p8affine_epi64_epi8(fields, _mm512_set1_epi64(0x0103030303030303 << 2 * f), 0xff);
+% else
+    const __m512i lowest = _mm512_srl_epi16(fields, _mm_cvtsi32_si128(2 * f));
+    return _mm512_and_si512(lowest, _mm512_set1_epi8(3));
+% end
+}
 % if lut5 then
 
 // Of code v: digits 0 to 3, plus one, at bits 2j and 2j + 1.
@@ -90,11 +100,11 @@ static const uint8_t four_digits[128] __attribute__((aligned(64))) = {
 % end
 };
 
-// Digit 4, plus one.
-static const uint8_t last_digit[128] __attribute__((aligned(64))) = {
+// Digit 4${amx and "" or ", plus one"}.
+static const ${amx and "int8_t" or "uint8_t"} last_digit[128] __attribute__((aligned(64))) = {
 % for v = 0, 127, 16 do
 %     local row = {}
-%     for i = v, v + 15 do row[#row + 1] = digit(i, 4, 121) + 1 end
+%     for i = v, v + 15 do row[#row + 1] = digit(i, 4, 121) + (amx and 0 or 1) end
     ${table.concat(row, ", ")},
 % end
 };
@@ -102,9 +112,10 @@ static const uint8_t last_digit[128] __attribute__((aligned(64))) = {
 static const uint8_t no_code[64] __attribute__((aligned(64)));
 
 // What a table has for 64 codes; where they are negative, `twice` less that: twice the digit 0, plus one, of each field.
-static inline __m512i look_up(const uint8_t *table, __m512i codes, __mmask64 negative, char twice)
+static inline __m512i look_up(const void *table, __m512i codes, __mmask64 negative, char twice)
 {
-    const __m512i low = _mm512_load_si512(table), high = _mm512_load_si512(table + 64);
+    const __m512i low = _mm512_load_si512(table);
+    const __m512i high = _mm512_load_si512((const uint8_t *)table + 64);
     const __m512i found = _mm512_permutex2var_epi8(low, codes, high);
     return _mm512_mask_sub_epi8(found, negative, _mm512_set1_epi8(twice), found);
 }
@@ -114,12 +125,10 @@ static inline void decode_quads(uint8_t *panel, __m512i codes)
 {
     const __mmask64 negative = _mm512_movepi8_mask(codes);
     const __m512i four = look_up(four_digits, codes, negative, (char)0xaa);
-    const __m512i three = _mm512_set1_epi8(3)${amx and ", one = _mm512_set1_epi8(1)" or ""};
-    _mm512_store_si512(panel, ${weights("_mm512_and_si512(four, three)")});
-% for j = 1, 3 do
-    _mm512_store_si512(panel + ${256 * j}, ${weights(("_mm512_and_si512(_mm512_srli_epi16(four, %d), three)"):format(2 * j))});
+% for j = 0, 3 do
+    _mm512_store_si512(panel + ${256 * j}, field(four, ${j}));
 % end
-    _mm512_store_si512(panel + 1024, ${weights("look_up(last_digit, codes, negative, 2)")});
+    _mm512_store_si512(panel + 1024, look_up(last_digit, codes, negative, ${amx and 0 or 2}));
 }
 
 // Vectors 0 and 1 hold rows 0 to 31, vectors 2 and 3 the others, four rows in turn from each.
@@ -137,14 +146,14 @@ static inline void put_in_order(int32_t *y)
 
 %% kernel
 % local amx, lut5 = isa.name == "amx", family == "lut5"
-% local function weights(fields) return amx and ("_mm512_sub_epi8(%s, one)"):format(fields) or fields end
 % local height = math.min(rows, 64)
 % local vectors = height // 16
 % -- Whole codes and whole tiles; with 16 tokens' activations within the first-level cache, and half of it at most.
 % local panel_columns = amx and not lut5 and (height == 64 and 384 or 640) or 320
 // Decodes ${lut5 and "codes" or "blocks"} of ${height} rows into the panel, up to the last one that is there.
 % local ahead = lut5 and prefetch > 0
-static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *panel${ahead and ", const uint8_t *ahead, uint32_t pitch" or ""})
+% local spread = amx and prefetch > 0 -- with many tokens the next panel is fetched while this one is multiplied
+static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *panel${spread and ", bool fetch" or ""}${ahead and ", const uint8_t *ahead, uint32_t pitch" or ""})
 {
 % if lut5 then
     for (;; w += ${4 * rows}, ${ahead and "ahead += 4 * pitch, " or ""}count -= 4) {
@@ -153,9 +162,16 @@ static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *pan
         const uint8_t *from${c} = count > ${c} ? w + ${c * rows} : no_code;
 % end
 % if ahead then
+%     if spread then
+        if (fetch) {
+%     end
+%     local indent = spread and "    " or ""
 %     for c = 0, 3 do
-        _mm_prefetch((const char *)ahead${c > 0 and " + " .. c .. " * pitch" or ""}, _MM_HINT_T1);
-        _mm_prefetch((const char *)w + ${(16 + c) * rows}, _MM_HINT_T0);
+        ${indent}_mm_prefetch((const char *)ahead${c > 0 and " + " .. c .. " * pitch" or ""}, _MM_HINT_T1);
+        ${indent}_mm_prefetch((const char *)w + ${(16 + c) * rows}, _MM_HINT_T0);
+%     end
+%     if spread then
+        }
 %     end
 % end
         const __m512i x0 = _mm512_load_si512(w);
@@ -174,14 +190,18 @@ static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *pan
         panel += 5 * 256;
     }
 % else
-    const __m512i three = _mm512_set1_epi8(3)${amx and ", one = _mm512_set1_epi8(1)" or ""};
     for (uint32_t b = 0; b < count; b++, w += ${rows * 4}, panel += ${4 * 64 * vectors}) {
 % for v = 0, vectors - 1 do
         const __m512i x${v} = _mm512_load_si512(w${v > 0 and " + " .. 64 * v or ""});
-%     part("part_prefetch", { offset = 64 * v, indent = "        " })
+%     if spread then
+        if (fetch) {
+%         part("part_prefetch", { offset = 64 * v, indent = "            " })
+        }
+%     else
+%         part("part_prefetch", { offset = 64 * v, indent = "        " })
+%     end
 %     for f = 0, 3 do
-%         local shifted = f == 0 and "x" .. v or ("_mm512_srli_epi16(x%d, %d)"):format(v, 2 * f)
-        _mm512_store_si512(panel + ${64 * (f * vectors + v)}, ${weights(("_mm512_and_si512(%s, three)"):format(shifted))});
+        _mm512_store_si512(panel + ${64 * (f * vectors + v)}, field(x${v}, ${f}));
 %     end
 % end
     }
@@ -189,7 +209,9 @@ static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *pan
 }
 
 % if amx then
-%     part("part_panel_tiles", { vectors = vectors })
+%     local line_at = lut5 and ("(size_t)i * %d"):format(rows)
+%         or height == rows and "(size_t)i * 64" or ("(size_t)(i / %d) * %d + i %% %d * 64"):format(vectors, rows * 4, vectors)
+%     part("part_panel_tiles", { vectors = vectors, line_at = line_at })
 % else
 % for i, block in ipairs({ tokens, 4, 2, 1 }) do
 %     if i == 1 or block < tokens then
@@ -259,7 +281,8 @@ static void ${name}(const tmac_matmul *matmul)
     // All rows of a tile take their turns at the same columns, so that weights are read in the order in which they lie.
     // With many tokens their outputs would not stay near: then one panel's rows come first.
     const uint32_t row_end = matmul->row_end ? matmul->row_end : ${rows};
-    const uint32_t band = matmul->tokens <= FEW_TOKENS ? row_end - matmul->row_begin : ${height};
+    const bool few = matmul->tokens <= FEW_TOKENS;
+    const uint32_t band = few ? row_end - matmul->row_begin : ${height};
     uint8_t panel[${panel_columns} * ${height}] __attribute__((aligned(64)));
 % if amx then
     configure_tiles(matmul->tokens < 16 ? matmul->tokens : 16);
@@ -268,6 +291,10 @@ static void ${name}(const tmac_matmul *matmul)
         for (uint32_t first = matmul->row_begin; first < row_end; first += band) {
             const uint8_t *w = matmul->tiles + t * tile_bytes + first${lut5 and "" or " * 4"};
             int32_t *y = matmul->y + (size_t)(t - matmul->tile_begin) * ${rows} + first;
+% if spread then
+            const uint8_t *next_band = first + band < row_end ? w + ${lut5 and "band" or "band * 4"}
+                                                              : matmul->tiles + (t + 1) * tile_bytes;
+% end
             for (uint32_t g = 0; g < inputs.groups; g++, y += matmul->y_stride) {
                 const uint8_t *q = matmul->prepared + (size_t)g * inputs.full * ${lut5 and 20 or 16};
 % if not amx then
@@ -293,19 +320,25 @@ static void ${name}(const tmac_matmul *matmul)
 % if amx then
                     const uint32_t quads = (filled + 15) / 16 * 16;
 % end
+% if spread then
+                    const uint32_t lines = few ? 0 : count${lut5 and "" or " * " .. vectors};
+                    const uint8_t *next = left > columns || g + 1 < inputs.groups
+                                              ? w + (size_t)count * ${lut5 and rows or rows * 4}
+                                              : next_band;
+% end
                     for (uint32_t r = 0; r < band; r += ${height}) {
 % if lut5 and prefetch > 0 then
                         // All rows of these columns read them one line after the other, what comes after them likewise.
                         const uint32_t pitch = band == ${rows} ? 64 : ${rows};
                         const uint8_t *ahead = w + ${math.max(prefetch, 64 * rows)} + (band == ${rows} ? r * 64 : 0);
-                        ${name}_decode(w + r, count, panel, ahead, pitch);
+                        ${name}_decode(w + r, count, panel, ${spread and "few, " or ""}ahead, pitch);
 % else
-                        ${name}_decode(w + r${lut5 and "" or " * 4"}, count, panel);
+                        ${name}_decode(w + r${lut5 and "" or " * 4"}, count, panel${spread and ", few" or ""});
 % end
 % if amx then
                         memset(panel + filled * ${64 * vectors}, 0, (quads - filled) * ${64 * vectors});
 % end
-                        ${name}_multiply(matmul, panel, ${amx and "quads" or "filled"}, q, y + r, y_step${amx and ", first_panel" or ""});
+                        ${name}_multiply(matmul, panel, ${amx and "quads" or "filled"}, q, y + r, y_step${amx and ", first_panel" or ""}${spread and ", next, lines" or ""});
                     }
 % if amx then
                     first_panel = false;

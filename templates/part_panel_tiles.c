@@ -1,3 +1,12 @@
+% if prefetch > 0 then
+// Fetches lines [begin, end) of those that the next panel is decoded from into the second-level cache.
+static inline void ${name}_fetch(const uint8_t *next, uint32_t begin, uint32_t end)
+{
+    for (uint32_t i = begin; i < end; i++)
+        _mm_prefetch((const char *)next + ${line_at}, _MM_HINT_T1);
+}
+
+% end
 %     -- A micro-tile of outputs: so many blocks of 16 tokens by so many vectors of 16 rows, in tiles 0 to 3.
 %     local function micro_tile(suffix, blocks, wide, comment)
 // ${comment}
@@ -48,14 +57,22 @@ static inline void ${name}_${suffix}(const uint8_t *panel, uint32_t quads, const
 %     local blocks = vectors == 1 and 4 or 2
 %     micro_tile("blocks", blocks, math.min(vectors, 2), ("%d tokens by a panel of whole tiles: adds to y, or sets it."):format(16 * blocks))
 %     micro_tile("block", 1, vectors, "As many tokens as the tiles have rows, 16 at most.")
+%     local fetched = prefetch > 0
 static inline void ${name}_multiply(const tmac_matmul *matmul, const uint8_t *panel, uint32_t quads,
-                                    const uint8_t *q, int32_t *y, size_t y_step, bool first)
+                                    const uint8_t *q, int32_t *y, size_t y_step, bool first${fetched and "," or ")"}
+%     if fetched then
+                                    const uint8_t *next, uint32_t lines)
+%     end
 {
     const size_t stride = matmul->prepared_stride;
     const uint32_t tokens = matmul->tokens;
     uint32_t n = 0;
-    for (; n + ${16 * blocks} <= tokens; n += ${16 * blocks})
+    for (; n + ${16 * blocks} <= tokens; n += ${16 * blocks}) {
+%     if fetched then
+        ${name}_fetch(next, n * lines / tokens, (n + ${16 * blocks}) * lines / tokens);
+%     end
         ${name}_blocks(panel, quads, q + n * stride, stride, y + n * y_step, y_step, first);
+    }
     for (; n + 16 <= tokens; n += 16)
         ${name}_block(panel, quads, q + n * stride, stride, y + n * y_step, y_step, first);
     if (n == tokens) return;

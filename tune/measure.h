@@ -33,7 +33,7 @@ typedef struct tmac_workbench {
     uint8_t *prepared;
     size_t prepared_stride;
     int32_t *y;
-    size_t y_bytes;
+    size_t y_step;
 } tmac_workbench;
 
 // The packed bytes of a set's matrices in a layout; 0 when it cannot hold them or they do not fit the address space.

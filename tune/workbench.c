@@ -104,24 +104,26 @@ static tmac_status lay_out_small(tmac_workbench *b, const tmac_kernel *const *ke
         if (bytes > b->prepared_stride) b->prepared_stride = bytes;
     }
     size_t groups = ((size_t)set->columns + set->group - 1) / set->group, q_bytes, p_bytes, total;
-    b->y_bytes = 0;
+    size_t y_bytes = 0; // for every worker as many as the model has: b->y_step sums
+    b->y_step = 0;
     for (uint32_t l = 0; l < b->layout_count; l++) {
-        size_t rows = 0, bytes;
-        for (uint32_t i = 0; i < set->matrices; i++)
-            rows +=
-                tmac_round_up((size_t)b->layouts[l].tiles[i] * b->layouts[l].layout->row_tile, 16);
-        if (!tmac_size_multiply(rows, groups, &bytes) ||
-            !tmac_size_multiply(bytes, b->tokens, &bytes) || !tmac_size_multiply(bytes, 4, &bytes))
+        const uint32_t row_tile = b->layouts[l].layout->row_tile;
+        const size_t outputs = groups * b->tokens; // less than 2^32 * 2^32 / 32
+        const size_t rows = (size_t)tmac_chunk_tiles(row_tile, outputs) * row_tile;
+        size_t step;
+        if (!tmac_size_multiply(outputs, tmac_sums_stride(rows), &step))
             return tmac_fail(TMAC_UNSUPPORTED, "results of %u tokens do not fit the memory",
                              b->tokens);
-        if (bytes > b->y_bytes) b->y_bytes = bytes;
+        if (step > b->y_step) b->y_step = step;
     }
+    if (!tmac_size_multiply(b->y_step, tmac_pool_threads(b->pool) * sizeof *b->y, &y_bytes))
+        return tmac_fail(TMAC_UNSUPPORTED, "results of %u tokens do not fit the memory", b->tokens);
     if (!tmac_size_multiply(set->columns, b->tokens, &q_bytes) ||
         !tmac_size_add(q_bytes, 64, &q_bytes) ||
         !tmac_size_multiply(b->prepared_stride,
                             b->tokens == 1 ? tmac_pool_threads(b->pool) : b->tokens, &p_bytes) ||
         !tmac_size_add(q_bytes / 64 * 64, p_bytes, &total) ||
-        !tmac_size_add(total, b->y_bytes, &total))
+        !tmac_size_add(total, y_bytes, &total))
         return tmac_fail(TMAC_UNSUPPORTED, "activations of %u tokens do not fit the memory",
                          b->tokens);
     TMAC_TRY(need_pages(&b->small, total, total));
@@ -254,26 +256,28 @@ static void multiply_phase(void *argument, uint32_t worker, uint32_t workers)
         spans += tmac_kernel_spans(p->kernel, b->set.rows[i]);
     tmac_share(spans, worker, workers, &begin, &end);
     size_t groups = ((size_t)b->set.columns + b->set.group - 1) / b->set.group;
-    int32_t *y = b->y;
+    int32_t *y = b->y + worker * b->y_step;
+    const uint32_t row_tile = c->layout->row_tile;
+    const uint32_t chunk =
+        tmac_chunk_tiles(row_tile, groups * b->tokens) * (row_tile / p->kernel->row_span);
     for (uint32_t i = 0; i < b->set.matrices; i++) {
         const uint32_t count = tmac_kernel_spans(p->kernel, b->set.rows[i]);
         uint64_t first = begin > before ? begin - before : 0;
         uint64_t last = end > before ? end - before : 0;
         if (last > count) last = count;
-        size_t stride = tmac_round_up((size_t)c->tiles[i] * c->layout->row_tile, 16);
         while (first < last) {
             tmac_matmul m = {.tiles = p->data + c->matrix_offset[i],
                              .prepared = prepared_of(b, worker),
                              .prepared_stride = b->prepared_stride,
-                             .y_stride = stride,
+                             .y = y,
                              .shape = {b->set.rows[i], b->set.columns, b->set.group},
                              .tokens = b->tokens};
-            first += tmac_kernel_cut(p->kernel, &m, (uint32_t)first, (uint32_t)last);
-            m.y = y + (size_t)m.tile_begin * c->layout->row_tile;
+            const uint64_t until = last - first < chunk ? last : first + chunk;
+            first += tmac_kernel_cut(p->kernel, &m, (uint32_t)first, (uint32_t)until);
+            m.y_stride = tmac_sums_stride((size_t)(m.tile_end - m.tile_begin) * row_tile);
             p->kernel->run(&m);
         }
         before += count;
-        y += stride * groups * b->tokens;
     }
 }
 
