@@ -4,7 +4,7 @@
 //   for each layer:
 //     q, k, v = W_qkv . norm(x)          rotate q and k, store k and v
 //     x += W_o . sub_norm(attend(q))
-//     x += W_down . sub_norm(act(W_gate . norm(x)) * (W_up . norm(x)))
+//     x += W_down . sub_norm(act(W_gate . norm(x)) * (W_up . norm(x)))       the activation where gate and up are made
 //   logits = head . norm(x)
 //
 // All layers are one phase on the pool, with a barrier wherever a worker needs what others have made. What a token
@@ -164,7 +164,8 @@ static void run_layer(const hand *h, uint32_t number)
     tmac_extras_ffn_in(model, number, &input, h->worker);
 
     input = run_step(h, &layer->ffn_out,
-                     &(ingredients){model->gate, model->up, hidden, layer->ffn_sub_norm},
+                     &(ingredients){model->gate, layer->ffn_in.gated ? NULL : model->up, hidden,
+                                    layer->ffn_sub_norm},
                      &(tmac_outputs){{model->x}, {dim}, true});
     tmac_extras_ffn_out(model, number, &input, h->worker);
 }

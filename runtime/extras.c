@@ -230,6 +230,11 @@ void tmac_extras_attention_out(const tmac_model *model, uint32_t layer,
     correct(model, layer, OUTPUT, input, model->x, worker);
 }
 
+bool tmac_extras_correct_ffn_in(const tmac_source_layer *layer)
+{
+    return layer->extras.low[GATE].rank > 0 || layer->extras.low[UP].rank > 0;
+}
+
 void tmac_extras_ffn_in(const tmac_model *model, uint32_t layer, const tmac_step_input *input,
                         uint32_t worker)
 {

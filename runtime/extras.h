@@ -17,6 +17,9 @@ bool tmac_source_has_extras(const tmac_source *source);
 // Scales *frequency, that of pair `pair`, and returns what its cosine and sine are multiplied by.
 double tmac_rope_scaling(const tmac_source *source, uint32_t pair, double *frequency);
 
+// Whether something is added to a layer's gate or up projection before the activation.
+bool tmac_extras_correct_ffn_in(const tmac_source_layer *layer);
+
 // The workspace of the corrections. model->batch_capacity and model->source are set.
 tmac_status tmac_extras_make(tmac_model *model);
 

@@ -67,7 +67,7 @@ typedef struct tmac_floats {
     // q = nearest(x * 127 / m), ties to even, with m = max(max|x|, 1e-5); returns m / 127.
     float (*quantize)(const float *x, uint32_t n, int8_t *q);
 
-    // out = silu(gate) * up, out = relu(gate)^2 * up. out may be gate.
+    // out = silu(gate) * up, out = relu(gate)^2 * up. out may be gate or up.
     void (*silu_multiply)(const float *gate, const float *up, uint32_t n, float *out);
     void (*relu2_multiply)(const float *gate, const float *up, uint32_t n, float *out);
 

@@ -43,6 +43,8 @@ typedef struct tmac_step {
     uint32_t sets;
     tmac_linear_set set[TMAC_SET_MATRICES];
     bool wants_floats, wants_ternary; // of its input; the latter: integers for integer weights
+    // Of (gate, up), in one set: a worker multiplies the same rows of both, and the output is act(gate) * up.
+    bool gated;
 } tmac_step;
 
 typedef struct tmac_layer {

@@ -12,6 +12,7 @@
 
 #include "base/host.h"
 #include "runtime/cache.h"
+#include "runtime/extras.h"
 #include "runtime/pack.h"
 
 // The matrices of one step, in order.
@@ -19,17 +20,19 @@ typedef struct step_matrices {
     const tmac_matrix *matrix[TMAC_SET_MATRICES];
     uint32_t count;
     tmac_step *step; // NULL when only the input sets are wanted
+    bool gated;      // nothing comes between the products and the activation
 } step_matrices;
 
 enum { STEPS = 4 };
 
 static void layer_steps(const tmac_source_layer *from, tmac_layer *to, step_matrices steps[STEPS])
 {
-    steps[0] =
-        (step_matrices){{&from->query, &from->key, &from->value}, 3, to ? &to->attention_in : NULL};
-    steps[1] = (step_matrices){{&from->output}, 1, to ? &to->attention_out : NULL};
-    steps[2] = (step_matrices){{&from->gate, &from->up}, 2, to ? &to->ffn_in : NULL};
-    steps[3] = (step_matrices){{&from->down}, 1, to ? &to->ffn_out : NULL};
+    const bool gated = !tmac_extras_correct_ffn_in(from);
+    steps[0] = (step_matrices){
+        {&from->query, &from->key, &from->value}, 3, to ? &to->attention_in : NULL, false};
+    steps[1] = (step_matrices){{&from->output}, 1, to ? &to->attention_out : NULL, false};
+    steps[2] = (step_matrices){{&from->gate, &from->up}, 2, to ? &to->ffn_in : NULL, gated};
+    steps[3] = (step_matrices){{&from->down}, 1, to ? &to->ffn_out : NULL, false};
 }
 
 uint32_t tmac_partition(const tmac_matrix *const *matrices, uint32_t count,
@@ -229,10 +232,11 @@ static tmac_status add_head(pack_jobs *jobs)
                                      .scratch = TMAC_HEAD_ROWS * matrix->columns * sizeof(float)});
 }
 
-// Jobs from `first` on are multiplied together and divided among workers as one.
-static void share_as_multiplied(pack_jobs *jobs, uint32_t first)
+// Jobs from `first` on are multiplied together and divided among workers as one; gated, each on its own.
+static void share_as_multiplied(pack_jobs *jobs, uint32_t first, bool gated)
 {
     uint64_t units = 0;
+    if (gated) return; // as add_units left them
     for (uint32_t j = first; j < jobs->count; j++) {
         jobs->list[j].set_before = units;
         units += jobs->list[j].units;
@@ -271,7 +275,9 @@ static tmac_status plan_step(tmac_model *model, const step_matrices *matrices,
             assert(members[i]);
             TMAC_TRY(add_job(jobs, members[i], &set->linear[i], layout));
         }
-        share_as_multiplied(jobs, first_job);
+        step->gated = matrices->gated && step->sets == 1 && set->resolved &&
+                      members[0]->rows == members[1]->rows;
+        share_as_multiplied(jobs, first_job, step->gated);
     }
     return tmac_ok();
 }
