@@ -6,7 +6,9 @@
 //
 // The layout serves all N, so it is judged over all of them: the time of one decoded token plus one prefilled token,
 // the latter spread over the buckets as `workload` says. A layout without trials in a bucket is charged the time per
-// token of its next smaller bucket: more tokens at once are never dearer per token, so this errs against it.
+// token of its next smaller bucket, and where tokens at once are dearer for layouts that have trials there, as they are
+// on slow builds and for kernels without blocks of tokens, more by the greatest such factor. So it errs against it: a
+// layout that is no faster at N = 1 than one measured everywhere never takes its place by what was not measured.
 #include "db/figures.h"
 
 #include <math.h>
@@ -45,50 +47,94 @@ static void best_in(const tmac_figures *list, const tmac_layout *layout, uint32_
     }
 }
 
-// The time of the workload in one layout; infinite when there is nothing to judge it by. Carried in a figure, so that
-// layouts are compared as kernels are.
-static tmac_db_figure layout_cost(const tmac_figures *list, const tmac_layout *layout,
-                                  const bool measured[TMAC_BUCKETS])
+// A layout's fastest figure of each bucket, per token; infinite where there is none.
+typedef struct priced {
+    const tmac_layout *layout;
+    tmac_db_figure token[TMAC_BUCKETS];
+} priced;
+
+// The layouts of all figures, as many as there are; rows has room for one of each figure.
+static size_t price(const tmac_figures *list, priced *rows)
 {
-    double ns = 0, variance = 0, last = INFINITY, last_error = 0;
-    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++) {
-        const tmac_db_figure *best, *unused;
-        best_in(list, layout, bucket, NULL, &best, &unused);
-        if (best) {
-            last = best->ns / tmac_bucket_typical(bucket);
-            last_error = best->error / tmac_bucket_typical(bucket);
+    size_t count = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        const tmac_figure *item = &list->items[i];
+        size_t at = 0;
+        while (at < count && rows[at].layout != item->f.kernel->layout)
+            at++;
+        if (at == count) {
+            rows[count++].layout = item->f.kernel->layout;
+            for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++)
+                rows[at].token[bucket] = (tmac_db_figure){.ns = INFINITY};
         }
+        tmac_db_figure *best = &rows[at].token[item->bucket];
+        const double tokens = tmac_bucket_typical(item->bucket), ns = item->f.ns / tokens,
+                     error = item->f.error / tokens;
+        // Which of two equal ones comes first depends on the order in which records arrived: the answer does not.
+        if (ns < best->ns || (ns <= best->ns && error < best->error))
+            *best = (tmac_db_figure){.ns = ns, .error = error};
+    }
+    return count;
+}
+
+// Fills the gaps, as the top of this file says.
+static void charge(priced *rows, size_t count)
+{
+    for (uint32_t bucket = 1; bucket < TMAC_BUCKETS; bucket++) {
+        double growth = 1;
+        for (size_t i = 0; i < count; i++) {
+            const tmac_db_figure *token = &rows[i].token[bucket];
+            if (isfinite(token->ns) && token->ns > growth * token[-1].ns)
+                growth = token->ns / token[-1].ns;
+        }
+        for (size_t i = 0; i < count; i++) {
+            tmac_db_figure *token = &rows[i].token[bucket];
+            if (isfinite(token->ns)) continue;
+            token->ns = growth * token[-1].ns;
+            token->error = growth * token[-1].error;
+        }
+    }
+}
+
+// The time of the workload in one layout, in a figure, so that layouts are compared as kernels are.
+static tmac_db_figure layout_cost(const priced *row, const bool measured[TMAC_BUCKETS])
+{
+    double ns = 0, variance = 0;
+    for (uint32_t bucket = 0; bucket < TMAC_BUCKETS; bucket++) {
         if (!measured[bucket]) continue;
-        ns += workload[bucket] * last;
-        variance += workload[bucket] * last_error * workload[bucket] * last_error;
+        const double error = workload[bucket] * row->token[bucket].error;
+        ns += workload[bucket] * row->token[bucket].ns;
+        variance += error * error;
     }
     return (tmac_db_figure){.ns = ns, .error = sqrt(variance)};
 }
 
-// NULL: there is no figure of any. incumbent may be NULL.
-static const tmac_layout *choose_layout(const tmac_figures *list, const tmac_layout *incumbent)
+// There is a figure at least. incumbent may be NULL.
+static tmac_status choose_layout(const tmac_figures *list, const tmac_layout *incumbent,
+                                 const tmac_layout **chosen)
 {
     bool measured[TMAC_BUCKETS] = {false};
     for (size_t i = 0; i < list->count; i++)
         measured[list->items[i].bucket] = true;
+    priced *rows = calloc(list->count, sizeof *rows);
+    if (!rows) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu layouts", list->count);
+    const size_t count = price(list, rows);
+    charge(rows, count);
     const tmac_layout *best = NULL;
-    tmac_db_figure best_cost = {.ns = INFINITY};
-    for (size_t i = 0; i < list->count; i++) {
-        const tmac_layout *layout = list->items[i].f.kernel->layout;
-        bool judged = false;
-        for (size_t j = 0; j < i && !judged; j++)
-            judged = list->items[j].f.kernel->layout == layout;
-        if (judged) continue;
-        tmac_db_figure cost = layout_cost(list, layout, measured);
+    tmac_db_figure best_cost = {.ns = INFINITY}, stay = {.ns = INFINITY};
+    for (size_t i = 0; i < count; i++) {
+        const tmac_layout *layout = rows[i].layout;
+        tmac_db_figure cost = layout_cost(&rows[i], measured);
+        if (layout == incumbent) stay = cost;
         if (!best || cost.ns < best_cost.ns ||
             (cost.ns == best_cost.ns && strcmp(layout->name, best->name) < 0)) {
             best = layout;
             best_cost = cost;
         }
     }
-    tmac_db_figure stay = layout_cost(list, incumbent, measured);
-    if (best && isfinite(stay.ns) && !tmac_db_faster(&best_cost, &stay)) return incumbent;
-    return best;
+    *chosen = isfinite(stay.ns) && !tmac_db_faster(&best_cost, &stay) ? incumbent : best;
+    free(rows);
+    return tmac_ok();
 }
 
 // ------------------------------------------------------------------------------------------------------------ rungs
@@ -285,7 +331,8 @@ static tmac_status plan_entry(const lookup *l, tmac_plan_entry *entry)
         if (open == 0) break;
         status = load_rung(l, &entry->set, (tmac_rung)r, open, &hosts, &rungs[r]);
         if (status.code != TMAC_OK || layout || rungs[r].count == 0) continue;
-        layout = choose_layout(&rungs[r], rule);
+        status = choose_layout(&rungs[r], rule, &layout);
+        if (status.code != TMAC_OK) continue;
         set_name(entry->layout, layout->name);
         entry->rung = (tmac_rung)r;
     }

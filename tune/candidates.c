@@ -278,8 +278,16 @@ bool tmac_hopeless(const tmac_tuning *t, const tmac_input_set *set, uint32_t buc
 
 // ----------------------------------------------------------------------------------------------------- of a problem
 
+bool tmac_takes_part(const tmac_tuning *t, const tmac_kernel *kernel)
+{
+    for (size_t i = 0; i < t->candidate_count; i++)
+        if (t->candidates[i] == kernel) return !t->out[i];
+    return false;
+}
+
 // Layouts that enter the larger buckets: near the best at N = 1, the best first, `room` of them; the incumbent's is
-// let in by the caller.
+// let in by the caller. What the database knows of kernels that do not take part, of other instruction sets for one,
+// takes no place of theirs.
 static tmac_status layouts_near_best(const tmac_tuning *t, const tmac_input_set *set,
                                      const tmac_layout **layouts, uint32_t room, uint32_t *found)
 {
@@ -291,7 +299,8 @@ static tmac_status layouts_near_best(const tmac_tuning *t, const tmac_input_set 
     while (*found < room) {
         const tmac_db_figure *next = NULL;
         for (size_t i = 0; i < count; i++) {
-            bool taken = figures[i].outcome != TMAC_OUTCOME_OK;
+            bool taken =
+                figures[i].outcome != TMAC_OUTCOME_OK || !tmac_takes_part(t, figures[i].kernel);
             for (uint32_t l = 0; l < *found; l++)
                 taken = taken || layouts[l] == figures[i].kernel->layout;
             if (!taken && (!next || figures[i].ns < next->ns)) next = &figures[i];

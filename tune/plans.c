@@ -21,10 +21,8 @@ static void set_name(char to[TMAC_NAME_BYTES], const char *name)
 
 static bool usable(const tmac_tuning *t, const tmac_db_figure *figure)
 {
-    if (figure->outcome != TMAC_OUTCOME_OK || figure->rigor == TMAC_RIGOR_NOISY) return false;
-    for (size_t i = 0; i < t->candidate_count; i++)
-        if (t->candidates[i] == figure->kernel) return !t->out[i];
-    return false;
+    return figure->outcome == TMAC_OUTCOME_OK && figure->rigor > TMAC_RIGOR_NOISY &&
+           tmac_takes_part(t, figure->kernel);
 }
 
 static const tmac_db_figure *best_of(const tmac_tuning *t, const set_figures *f, uint32_t bucket,

@@ -65,6 +65,9 @@ void tmac_tuning_close(tmac_tuning *t);
 // The kernels that are to be proved: of the host's instruction sets, asked for, and in a layout that holds some set.
 size_t tmac_select_candidates(const tmac_tuning *t, const tmac_kernel **chosen);
 
+// Whether a kernel is a candidate, and has not failed while being measured.
+bool tmac_takes_part(const tmac_tuning *t, const tmac_kernel *kernel);
+
 // Fills t->candidates with those that pass, and results[i] for every kernel of `all`. known[i]: it failed before.
 tmac_status tmac_pass_gate(tmac_tuning *t, const tmac_kernel *const *all, size_t count,
                            tmac_gate_result *results, bool *known);

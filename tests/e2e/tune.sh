@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # tmac-tune and tmac-db from the command line: a tiny shape is tuned, asked about, interrupted, tuned again.
+# modes: sanitized
 set -u
 build=${BUILD:-build}
 work=$(mktemp -d)

@@ -345,6 +345,27 @@ Test(db, a_layout_is_judged_over_all_buckets)
     tmac_db_close(db);
 }
 
+// Where many tokens at once are dearer than one by one, what was never measured with many would look cheapest.
+Test(db, a_layout_gains_nothing_by_what_was_not_measured)
+{
+    const tmac_host here = host_like("here", 1, 100);
+    const tmac_kernel *a, *b, *rule;
+    kernels(&a, &b, &rule);
+    tmac_db *db;
+    OK(tmac_db_open(path, TMAC_DB_WRITE, &db));
+    put(db, &here, rule, 0, 120000, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
+    put(db, &here, rule, 5, 128 * 120000, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
+    put(db, &here, a, 0, 100000, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
+    put(db, &here, a, 5, 128 * 110000, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
+    put(db, &here, b, 0, 101000, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
+    cr_assert_str_eq(plan_of(db, &here, 0xf).entries[0].layout, a->layout->name,
+                     "b is charged what 128 tokens cost the dearest");
+    put(db, &here, b, 5, 128 * 102000, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
+    cr_assert_str_eq(plan_of(db, &here, 0xf).entries[0].layout, b->layout->name,
+                     "now it has its own");
+    tmac_db_close(db);
+}
+
 Test(db, machine_code_of_another_build_is_passed_over)
 {
     const tmac_host here = host_like("here", 1, 100);

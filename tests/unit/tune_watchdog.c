@@ -1,5 +1,5 @@
-// The watchdog over the measuring process: kernels that pass the gate and fail while being timed; noise; judgements;
-// replays.
+// The watchdog over the measuring process: kernels that pass the gate and fail while being timed; noise; what is not
+// repeated; judgements; replays.
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -129,8 +129,8 @@ Test(watchdog, what_fails_while_being_timed_is_recorded_and_the_tuner_goes_on)
 
 // --------------------------------------------------------------------------------------------- noise and judgements
 
-// A database with a trial of each of these kernels for small.sets[1] at N = 1.
-static void put_trial(tmac_db *db, const char *kernel, tmac_rigor rigor, uint64_t ns)
+static void put_at(tmac_db *db, const tmac_input_set *set, uint32_t bucket,
+                   const tmac_kernel *kernel, tmac_rigor rigor, uint64_t ns)
 {
     tmac_host host;
     tmac_host_probe(&host);
@@ -146,9 +146,14 @@ static void put_trial(tmac_db *db, const char *kernel, tmac_rigor rigor, uint64_
     OK(tmac_db_put_host(db, &host, &trial.host));
     run.host = trial.host;
     OK(tmac_db_put_run(db, &run, &trial.run));
-    OK(tmac_db_put_variant(db, tmac_kernel_find(kernel), &trial.variant));
-    OK(tmac_db_put_problem(db, &small.sets[1], 0, 1, &trial.problem));
+    OK(tmac_db_put_variant(db, kernel, &trial.variant));
+    OK(tmac_db_put_problem(db, set, bucket, 1, &trial.problem));
     OK(tmac_db_put_trial(db, &trial));
+}
+
+static void put_trial(tmac_db *db, const char *kernel, tmac_rigor rigor, uint64_t ns)
+{
+    put_at(db, &small.sets[1], 0, tmac_kernel_find(kernel), rigor, ns);
 }
 
 static tmac_plan plan_now(const tmac_db *db)
@@ -176,6 +181,82 @@ Test(watchdog, noise_never_replaces_a_winner)
     put_trial(db, "mad2_scalar_r64", TMAC_RIGOR_MEASURE, 500);
     cr_assert_str_eq(plan_now(db).entries[0].kernel[0], "mad2_scalar_r64");
     tmac_db_close(db);
+}
+
+// The rule's scalar kernel for single tokens, then such kernels of other layouts that hold all sets, one of each.
+static void scalar_layouts(const tmac_kernel **list, size_t wanted)
+{
+    size_t count, found = 1;
+    const tmac_kernel *const *all = tmac_kernels(&count);
+    const tmac_plan_entry rule = tmac_plan_rule(&small.sets[0], 1, 1u << TMAC_ISA_SCALAR);
+    cr_assert_str_eq(rule.layout, tmac_plan_rule(&small.sets[1], 1, 1u << TMAC_ISA_SCALAR).layout);
+    list[0] = tmac_kernel_find(rule.kernel[0]);
+    for (size_t i = 0; i < count && found < wanted; i++) {
+        bool in = all[i]->isa == TMAC_ISA_SCALAR && all[i]->tokens_min == 1;
+        for (uint32_t set = 0; set < small.count; set++)
+            in = in && tmac_layout_holds(all[i]->layout, &small.sets[set]);
+        for (size_t j = 0; j < found; j++)
+            in = in && all[i]->layout != list[j]->layout;
+        if (in) list[found++] = all[i];
+    }
+    cr_assert_eq(found, wanted);
+}
+
+static void tune_scalar(const tmac_kernel *const *list, size_t count, tmac_tune_report *report)
+{
+    const tmac_tune_options options = {.db = path,
+                                       .rigor = TMAC_RIGOR_QUICK,
+                                       .threads = 1,
+                                       .isa = 1u << TMAC_ISA_SCALAR,
+                                       .seed = 3,
+                                       .time_limit = 20,
+                                       .tolerated = 1e9,
+                                       .candidates = list,
+                                       .candidate_count = count};
+    OK(tmac_tune(&small, &options, report));
+    cr_expect(report->complete);
+}
+
+// A slow build, as a session leaves it that measured all: batches are dearer for each token than single tokens, and were
+// measured in the usual layout and the two best; the third best is hardly slower.
+Test(watchdog, what_a_slow_build_measured_is_not_repeated)
+{
+    enum { LAYOUTS = 5, IN_BATCHES = 3 };
+    const tmac_kernel *list[LAYOUTS];
+    static tmac_tune_report report;
+    tmac_db *db;
+    scalar_layouts(list, LAYOUTS);
+    OK(tmac_db_open(path, TMAC_DB_WRITE, &db));
+    for (uint32_t set = 0; set < small.count; set++)
+        for (uint32_t i = 0; i < LAYOUTS; i++)
+            for (uint32_t bucket = 0; bucket < (i < IN_BATCHES ? TMAC_BUCKETS : 1); bucket++) {
+                const uint64_t token = i == 0 ? 110000 : 100000 + 100 * i;
+                put_at(db, &small.sets[set], bucket, list[i], TMAC_RIGOR_QUICK,
+                       token * tmac_bucket_typical(bucket) * (bucket ? 103 : 100) / 100);
+            }
+    tmac_db_close(db);
+    tune_scalar(list, LAYOUTS, &report);
+    cr_expect_eq(report.measured, 0, "%u measured", report.measured);
+    for (uint32_t i = 0; i < report.line_count; i++)
+        cr_expect_str_eq(report.lines[i].after, list[1]->name, "%s", report.lines[i].after);
+}
+
+// Two layouts that an earlier session found fastest at N = 1 are not asked for in this one.
+Test(watchdog, who_does_not_take_part_takes_no_place)
+{
+    enum { LAYOUTS = 5, ASKED_FOR = 3 };
+    const tmac_kernel *list[LAYOUTS];
+    static tmac_tune_report report;
+    tmac_db *db;
+    scalar_layouts(list, LAYOUTS);
+    OK(tmac_db_open(path, TMAC_DB_WRITE, &db));
+    for (uint32_t set = 0; set < small.count; set++)
+        for (uint32_t i = 0; i < LAYOUTS; i++)
+            put_at(db, &small.sets[set], 0, list[i], TMAC_RIGOR_QUICK, 110000 - 1000 * i);
+    tmac_db_close(db);
+    tune_scalar(list, ASKED_FOR, &report);
+    cr_expect_eq(report.measured, small.count * (TMAC_BUCKETS - 1) * ASKED_FOR, "%u measured",
+                 report.measured);
 }
 
 Test(watchdog, a_judgement_corrects_the_plan_it_was_made_of_and_no_other)
