@@ -79,11 +79,11 @@ variants.kernels = {
     -- Many tokens: a panel of weights is decoded once for all of them.
     { family = "lut5", isa = "avx512vbmi", method = "panel", template = "panel", preparation = "bytes20", span = 128,
       axes = { { rows = { 64, 128, 256, 512 }, tokens = { 4 }, prefetch = { 0, 16384 } } } },
-    { family = "lut5", isa = "amx", template = "panel", tokens_min = 8, preparation = "bytes20", span = 128,
+    { family = "lut5", isa = "amx", template = "panel", tokens_min = 4, preparation = "bytes20", span = 128,
       axes = { { rows = { 64, 128, 256, 512 }, tokens = { 16 }, prefetch = { 0, 16384 } } } },
     { family = "mad2", isa = "avx512vnni", method = "panel", template = "panel", preparation = "bytes16",
       tokens_min = 8, axes = { { rows = { 32, 64, 128 }, tokens = { 4 }, prefetch = { 0, 16384 } } } },
-    { family = "mad2", isa = "amx", template = "panel", tokens_min = 8, preparation = "bytes16",
+    { family = "mad2", isa = "amx", template = "panel", tokens_min = 4, preparation = "bytes16",
       axes = { { rows = { 16, 32, 64, 128 }, tokens = { 16 }, prefetch = { 0, 16384 } } } },
     { family = "lut3", isa = "scalar", preparation = "lut3",
       axes = { { rows = { 32, 64, 128 }, tokens = { 1 }, prefetch = { 0 } } } },

@@ -153,7 +153,7 @@ static inline void put_in_order(int32_t *y)
 // Decodes ${lut5 and "codes" or "blocks"} of ${height} rows into the panel, up to the last one that is there.
 % local ahead = lut5 and prefetch > 0
 % local spread = amx and prefetch > 0 -- with many tokens the next panel is fetched while this one is multiplied
-static inline void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *panel${spread and ", bool fetch" or ""}${ahead and ", const uint8_t *ahead, uint32_t pitch" or ""})
+${spread and "static inline __attribute__((always_inline))" or "static inline"} void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *panel${spread and ", bool fetch" or ""}${ahead and ", const uint8_t *ahead, uint32_t pitch" or ""})
 {
 % if lut5 then
     for (;; w += ${4 * rows}, ${ahead and "ahead += 4 * pitch, " or ""}count -= 4) {
@@ -331,9 +331,23 @@ static void ${name}(const tmac_matmul *matmul)
                         // All rows of these columns read them one line after the other, what comes after them likewise.
                         const uint32_t pitch = band == ${rows} ? 64 : ${rows};
                         const uint8_t *ahead = w + ${math.max(prefetch, 64 * rows)} + (band == ${rows} ? r * 64 : 0);
-                        ${name}_decode(w + r, count, panel, ${spread and "few, " or ""}ahead, pitch);
+%     if spread then
+                        if (few)
+                            ${name}_decode(w + r, count, panel, true, ahead, pitch);
+                        else
+                            ${name}_decode(w + r, count, panel, false, ahead, pitch);
+%     else
+                        ${name}_decode(w + r, count, panel, ahead, pitch);
+%     end
 % else
-                        ${name}_decode(w + r${lut5 and "" or " * 4"}, count, panel${spread and ", few" or ""});
+%     if spread then
+                        if (few)
+                            ${name}_decode(w + r * 4, count, panel, true);
+                        else
+                            ${name}_decode(w + r * 4, count, panel, false);
+%     else
+                        ${name}_decode(w + r${lut5 and "" or " * 4"}, count, panel);
+%     end
 % end
 % if amx then
                         memset(panel + filled * ${64 * vectors}, 0, (quads - filled) * ${64 * vectors});
