@@ -2,9 +2,9 @@
 //
 // A set is verified in three steps, each of which has failed alone somewhere: CPUID names its features; XCR0 says that
 // the operating system saves its registers (on Arm the auxiliary vector says both); and a child process executes its
-// instructions and gets the right answers (hypervisors advertise what they trap or emulate wrongly). The child answers through a pipe and not by its exit
-// status, so that a program which ignores SIGCHLD or reaps children by itself is served too. This process installs no
-// signal handlers.
+// instructions and gets the right answers (hypervisors advertise what they trap or emulate wrongly). The child answers
+// through a pipe and not by its exit status, so that a program which ignores SIGCHLD or reaps children by itself is
+// served too. This process installs no signal handlers.
 #include "base/isa.h"
 
 #include <errno.h>

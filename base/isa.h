@@ -42,8 +42,8 @@ tmac_isa_set tmac_isa_contained(tmac_isa isa);
 // What this host executes, verified: each set is named by CPUID, its registers are enabled in XCR0 (on Arm the kernel
 // names it in the auxiliary vector, which says both), and a child process has executed its instructions and got the
 // right answers. The first call probes (a few milliseconds, forks); later ones return the cached result. Where AMX is
-// usable, this process then has the permission for its tile registers, which threads started later inherit. Thread-safe.
-// Call it before threads start. SCALAR is always in the set.
+// usable, this process then has the permission for its tile registers, which threads started later inherit.
+// Thread-safe. Call it before threads start. SCALAR is always in the set.
 tmac_isa_set tmac_isa_verified(void);
 
 // The widest member of a set, in the order of the enumeration.
