@@ -15,7 +15,7 @@ typedef enum tmac_isa {
     TMAC_ISA_SCALAR,     // plain C, compiled for the baseline of the architecture
     TMAC_ISA_SSSE3,      // SSE3 SSSE3
     TMAC_ISA_SSE41,      // all of SSSE3's, and SSE4.1
-    TMAC_ISA_AVX2,       // AVX2 FMA F16C BMI2, and all of SSE41's
+    TMAC_ISA_AVX2,       // AVX2 FMA F16C BMI2 SSE4.2 POPCNT, and all of SSE41's
     TMAC_ISA_AVXVNNI,    // all of AVX2's, and AVX-VNNI: not contained in any AVX-512 set
     TMAC_ISA_AVX512BW,   // all of AVX2's, and AVX512 F BW DQ VL
     TMAC_ISA_AVX512VNNI, // all of AVX512BW's, and AVX512_VNNI
