@@ -41,6 +41,17 @@ convert -z "$work/plain.tm2" "$work/folder" "$work/converted.tm2"
 check "a folder and the TM2 made of it" "$(logits_of "$work/folder" -z "$work/plain.tm2" -t 0 -n 12 -i wind)" \
     "$(logits_of "$work/converted.tm2" -t 0 -n 12 -i wind)"
 
+check "a vocabulary that is given needs no word" "$(cat "$work/err")" ""
+convert "$work/folder" "$work/silent.tm2"
+check "a folder without a tokenizer converts with a word" "$(cat "$work/err")" "tmac-convert: warning: $work/folder: \
+no tokenizer.json, tokenizer.model or tokenizer.bin in this folder; \
+written without a vocabulary: give one with --tokenizer FILE, now or wherever the model runs"
+check "what it wrote runs with a vocabulary" "$(logits_of "$work/silent.tm2" -z "$work/plain.tm2" -t 0 -n 12 -i wind)" \
+    "$(logits_of "$work/converted.tm2" -t 0 -n 12 -i wind)"
+"$bin/tmac-synth" --shape $shape,bitnet=0 --huggingface "$work/silu"
+convert "$work/silu" "$work/silent.tm2" --strict
+check "strict TM2, which never has a vocabulary, needs no word" "$(cat "$work/err")" ""
+
 # The first run converts a folder into the cache, the second opens the file; a changed folder is another one.
 check "a folder is converted once" "$(ls "$work"/cache/*.tm2* | wc -l)" 1
 before=$(logits_of "$work/folder" -z "$work/plain.tm2" -t 0 -n 12 -i wind)
