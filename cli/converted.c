@@ -155,15 +155,18 @@ tmac_status tmac_converted_open(const char *model, const tmac_open_options *opti
         utimensat(AT_FDCWD, path, NULL, 0); // used now: dropped last
         return tmac_ok();
     }
-    if (stat(model, &facts) == 0 && !S_ISDIR(facts.st_mode)) {
-        tmac_status status = tmac_source_open(model, options, source);
-        if (status.code != TMAC_OK || !is_slow(source) || !make_folder(cache) ||
-            !has_room(source, cache))
-            return status;
+    if (stat(model, &facts) == 0 && S_ISDIR(facts.st_mode)) {
+        if (!make_folder(cache) || !convert(model, options, cache, path))
+            return tmac_source_open(model, options, source);
+    } else {
+        TMAC_TRY(tmac_source_open(model, options, source));
+        if (!is_slow(source) || !make_folder(cache) || !has_room(source, cache)) return tmac_ok();
+        // What is slow has been checked, for only TM2's reader defers that; another tokenizer has replaced its vocabulary.
+        if (options->tokenizer ? !convert(model, options, cache, path)
+                               : tmac_tm2_write(source, path, false).code != TMAC_OK)
+            return tmac_ok();
         tmac_source_close(source);
     }
-    if (!make_folder(cache) || !convert(model, options, cache, path))
-        return tmac_source_open(model, options, source);
     fprintf(stderr, "%s: %s was converted to a file in %s, which later starts use\n", program,
             model, cache);
     return tmac_source_open(path, options, source);
