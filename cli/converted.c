@@ -8,9 +8,10 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "base/folder.h"
 #include "base/hash.h"
 #include "base/version.h"
-#include "runtime/cache_file.h"
+#include "runtime/cache.h"
 
 enum { PATH_BYTES = 1200 };
 
@@ -115,20 +116,6 @@ static bool has_room(const tmac_source *source, const char *cache)
            bytes / disk.f_frsize < disk.f_bavail / 2;
 }
 
-static bool make_folder(const char *path)
-{
-    char part[PATH_BYTES];
-    snprintf(part, sizeof part, "%s", path);
-    for (char *slash = part; (slash = strchr(slash + 1, '/'));) {
-        *slash = '\0';
-        mkdir(part, 0700);
-        *slash = '/';
-    }
-    struct stat facts;
-    mkdir(part, 0700);
-    return stat(part, &facts) == 0 && S_ISDIR(facts.st_mode);
-}
-
 // The model as a file. Without another tokenizer: the file is the model's, whoever asks for it.
 static bool convert(const char *model, const tmac_open_options *options, const char *cache,
                     const char *path)
@@ -156,11 +143,13 @@ tmac_status tmac_converted_open(const char *model, const tmac_open_options *opti
         return tmac_ok();
     }
     if (stat(model, &facts) == 0 && S_ISDIR(facts.st_mode)) {
-        if (!make_folder(cache) || !convert(model, options, cache, path))
+        if (tmac_folder_make(cache, 0700).code != TMAC_OK || !convert(model, options, cache, path))
             return tmac_source_open(model, options, source);
     } else {
         TMAC_TRY(tmac_source_open(model, options, source));
-        if (!is_slow(source) || !make_folder(cache) || !has_room(source, cache)) return tmac_ok();
+        if (!is_slow(source) || tmac_folder_make(cache, 0700).code != TMAC_OK ||
+            !has_room(source, cache))
+            return tmac_ok();
         // What is slow has been checked, for only TM2's reader defers that; another tokenizer has replaced its vocabulary.
         if (options->tokenizer ? !convert(model, options, cache, path)
                                : tmac_tm2_write(source, path, false).code != TMAC_OK)
