@@ -8,12 +8,13 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "base/file.h"
 #include "base/folder.h"
 #include "base/hash.h"
 #include "base/version.h"
 #include "runtime/cache.h"
 
-enum { PATH_BYTES = 1200 };
+enum { PATH_BYTES = sizeof((tmac_output *)0)->path }; // no longer path can be written
 
 // The sum of the files' digests does not depend on the order in which a folder lists them.
 static void add_file(const char *name, const struct stat *facts, uint8_t sum[TMAC_HASH_BYTES])
@@ -64,7 +65,8 @@ static bool name_file(const char *model, const tmac_open_options *options, const
         tmac_hash_hex(digest, hex);
     }
     free(real);
-    return found && snprintf(path, PATH_BYTES, "%s/%s.tm2%s", cache, hex, TMAC_CACHE_SUFFIX) < 1000;
+    return found &&
+           snprintf(path, PATH_BYTES, "%s/%s.tm2%s", cache, hex, TMAC_CACHE_SUFFIX) < PATH_BYTES;
 }
 
 typedef const tmac_matrix *layer_parts[TMAC_SOURCE_PARTS];
