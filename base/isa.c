@@ -2,9 +2,9 @@
 //
 // A set is verified in three steps, each of which has failed alone somewhere: CPUID names its features; XCR0 says that
 // the operating system saves its registers (on Arm the auxiliary vector says both); and a child process executes its
-// instructions and gets the right answers (hypervisors advertise what they trap or emulate wrongly). The child answers through a pipe and not by its exit
-// status, so that a program which ignores SIGCHLD or reaps children by itself is served too. This process installs no
-// signal handlers.
+// instructions and gets the right answers (hypervisors advertise what they trap or emulate wrongly). The child answers
+// through a pipe and not by its exit status, so that a program which ignores SIGCHLD or reaps children by itself is
+// served too. This process installs no signal handlers.
 #include "base/isa.h"
 
 #include <errno.h>
@@ -27,7 +27,7 @@
 enum { SELF_TEST_SECONDS = 5 };
 
 // CPUID leaf 1 ECX; leaf 7 EBX, ECX and EDX; leaf 7.1 EAX.
-enum { SSE3 = 1 << 0, SSSE3 = 1 << 9, SSE41 = 1 << 19 };
+enum { SSE3 = 1 << 0, SSSE3 = 1 << 9, SSE41 = 1 << 19, SSE42 = 1 << 20, POPCNT = 1 << 23 };
 enum { FMA = 1 << 12, OSXSAVE = 1 << 27, AVX = 1 << 28, F16C = 1 << 29 };
 enum { AVX2 = 1 << 5, BMI2 = 1 << 8, AVX512F = 1 << 16, AVX512DQ = 1 << 17, AVX512BW = 1 << 30 };
 #define AVX512VL (1u << 31)
@@ -62,8 +62,9 @@ static const struct set {
     [TMAC_ISA_SCALAR] = {"scalar", BIT(SCALAR), 0, 0, 0, 0, NULL, 0, 0, 0, 0},
     [TMAC_ISA_SSSE3] = {"ssse3", WITH_SSSE3, SSE3 | SSSE3, 0, 0, 0, tmac_self_test_ssse3, 0, 0, 0, 0},
     [TMAC_ISA_SSE41] = {"sse41", WITH_SSE41, SSE41, 0, 0, 0, tmac_self_test_sse41, 0, 0, 0, 0},
+    // -mavx2 lets compilers use SSE4.2 and POPCNT as well.
     [TMAC_ISA_AVX2] = {"avx2", WITH_AVX2,
-        FMA | OSXSAVE | AVX | F16C, AVX2 | BMI2, 0, XCR0_YMM, tmac_self_test_avx2, 0, 0, 0, 0},
+        SSE42 | POPCNT | FMA | OSXSAVE | AVX | F16C, AVX2 | BMI2, 0, XCR0_YMM, tmac_self_test_avx2, 0, 0, 0, 0},
     [TMAC_ISA_AVXVNNI] = {"avxvnni", WITH_AVX2 | BIT(AVXVNNI),
         OSXSAVE, 0, 0, XCR0_YMM, tmac_self_test_avxvnni, 0, AVXVNNI, 0, 0},
     [TMAC_ISA_AVX512BW] = {"avx512bw", WITH_AVX512BW,

@@ -15,7 +15,7 @@ typedef enum tmac_isa {
     TMAC_ISA_SCALAR,     // plain C, compiled for the baseline of the architecture
     TMAC_ISA_SSSE3,      // SSE3 SSSE3
     TMAC_ISA_SSE41,      // all of SSSE3's, and SSE4.1
-    TMAC_ISA_AVX2,       // AVX2 FMA F16C BMI2, and all of SSE41's
+    TMAC_ISA_AVX2,       // AVX2 FMA F16C BMI2 SSE4.2 POPCNT, and all of SSE41's
     TMAC_ISA_AVXVNNI,    // all of AVX2's, and AVX-VNNI: not contained in any AVX-512 set
     TMAC_ISA_AVX512BW,   // all of AVX2's, and AVX512 F BW DQ VL
     TMAC_ISA_AVX512VNNI, // all of AVX512BW's, and AVX512_VNNI
@@ -42,8 +42,8 @@ tmac_isa_set tmac_isa_contained(tmac_isa isa);
 // What this host executes, verified: each set is named by CPUID, its registers are enabled in XCR0 (on Arm the kernel
 // names it in the auxiliary vector, which says both), and a child process has executed its instructions and got the
 // right answers. The first call probes (a few milliseconds, forks); later ones return the cached result. Where AMX is
-// usable, this process then has the permission for its tile registers, which threads started later inherit. Thread-safe.
-// Call it before threads start. SCALAR is always in the set.
+// usable, this process then has the permission for its tile registers, which threads started later inherit.
+// Thread-safe. Call it before threads start. SCALAR is always in the set.
 tmac_isa_set tmac_isa_verified(void);
 
 // The widest member of a set, in the order of the enumeration.

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/topology.h"
 
 enum {
     SPINS = 4000, // 50 to 200 us of pauses: longer than any gap between two phases of a token
@@ -218,15 +219,8 @@ static void pin_phase(void *argument, uint32_t worker, uint32_t workers)
 {
     (void)workers;
     pinning *pin = argument;
-    const uint32_t cpu = pin->cpus[worker % pin->count];
-    const size_t bytes = CPU_ALLOC_SIZE(cpu + 1);
-    cpu_set_t *mask = CPU_ALLOC(cpu + 1);
-    if (mask) {
-        CPU_ZERO_S(bytes, mask);
-        CPU_SET_S(cpu, bytes, mask);
-    }
-    if (!mask || sched_setaffinity(0, bytes, mask) != 0) atomic_store(&pin->refused, cpu + 1);
-    CPU_FREE(mask);
+    if (!tmac_thread_tie(&pin->cpus[worker % pin->count], 1))
+        atomic_store(&pin->refused, pin->cpus[worker % pin->count] + 1u);
 }
 
 tmac_status tmac_pool_pin(tmac_pool *pool, const uint16_t *cpus, uint32_t count)

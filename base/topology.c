@@ -196,20 +196,29 @@ uint32_t tmac_default_threads(uint32_t limit)
 
 // -------------------------------------------------------------------------------------------------------- memory nodes
 
+bool tmac_thread_tie(const uint16_t *cpus, uint32_t count)
+{
+    const size_t bytes = CPU_ALLOC_SIZE(TMAC_CPUS_MAX);
+    cpu_set_t *mask = CPU_ALLOC(TMAC_CPUS_MAX);
+    if (!mask) return false;
+    CPU_ZERO_S(bytes, mask);
+    for (uint32_t i = 0; i < count; i++)
+        CPU_SET_S(cpus[i], bytes, mask); // no effect on those beyond the mask
+    const bool tied = sched_setaffinity(0, bytes, mask) == 0;
+    CPU_FREE(mask);
+    return tied;
+}
+
 static void tie_phase(void *argument, uint32_t worker, uint32_t workers)
 {
     (void)workers;
     const tmac_topology *topology = argument;
     const tmac_cpu *cpus = topology->processors;
     const uint16_t node = cpus[worker % topology->count].node;
-    const size_t bytes = CPU_ALLOC_SIZE(TMAC_CPUS_MAX);
-    cpu_set_t *mask = CPU_ALLOC(TMAC_CPUS_MAX);
-    if (!mask) return;
-    CPU_ZERO_S(bytes, mask);
+    tmac_cpu_list near = {0};
     for (uint32_t i = 0; i < topology->count; i++)
-        if (cpus[i].node == node) CPU_SET_S(cpus[i].cpu, bytes, mask);
-    sched_setaffinity(0, bytes, mask);
-    CPU_FREE(mask);
+        if (cpus[i].node == node) near.cpu[near.count++] = cpus[i].cpu;
+    tmac_thread_tie(near.cpu, near.count);
 }
 
 void tmac_topology_tie(const tmac_topology *topology, tmac_pool *pool)

@@ -56,6 +56,9 @@ uint32_t tmac_topology_threads(const tmac_topology *topology, uint32_t limit);
 // the system takes. Where the system refuses, a worker stays as it was.
 void tmac_topology_tie(const tmac_topology *topology, tmac_pool *pool);
 
+// Ties the calling thread to these processors; false where the system refuses all of them, and nothing has changed.
+bool tmac_thread_tie(const uint16_t *cpus, uint32_t count);
+
 // The memory node of the processor that the calling thread is on; 0 where the system does not say.
 uint32_t tmac_this_node(void);
 

@@ -8,11 +8,13 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "base/file.h"
+#include "base/folder.h"
 #include "base/hash.h"
 #include "base/version.h"
-#include "runtime/cache_file.h"
+#include "runtime/cache.h"
 
-enum { PATH_BYTES = 1200 };
+enum { PATH_BYTES = sizeof((tmac_output *)0)->path }; // no longer path can be written
 
 // The sum of the files' digests does not depend on the order in which a folder lists them.
 static void add_file(const char *name, const struct stat *facts, uint8_t sum[TMAC_HASH_BYTES])
@@ -63,7 +65,8 @@ static bool name_file(const char *model, const tmac_open_options *options, const
         tmac_hash_hex(digest, hex);
     }
     free(real);
-    return found && snprintf(path, PATH_BYTES, "%s/%s.tm2%s", cache, hex, TMAC_CACHE_SUFFIX) < 1000;
+    return found &&
+           snprintf(path, PATH_BYTES, "%s/%s.tm2%s", cache, hex, TMAC_CACHE_SUFFIX) < PATH_BYTES;
 }
 
 typedef const tmac_matrix *layer_parts[TMAC_SOURCE_PARTS];
@@ -115,20 +118,6 @@ static bool has_room(const tmac_source *source, const char *cache)
            bytes / disk.f_frsize < disk.f_bavail / 2;
 }
 
-static bool make_folder(const char *path)
-{
-    char part[PATH_BYTES];
-    snprintf(part, sizeof part, "%s", path);
-    for (char *slash = part; (slash = strchr(slash + 1, '/'));) {
-        *slash = '\0';
-        mkdir(part, 0700);
-        *slash = '/';
-    }
-    struct stat facts;
-    mkdir(part, 0700);
-    return stat(part, &facts) == 0 && S_ISDIR(facts.st_mode);
-}
-
 // The model as a file. Without another tokenizer: the file is the model's, whoever asks for it.
 static bool convert(const char *model, const tmac_open_options *options, const char *cache,
                     const char *path)
@@ -155,15 +144,20 @@ tmac_status tmac_converted_open(const char *model, const tmac_open_options *opti
         utimensat(AT_FDCWD, path, NULL, 0); // used now: dropped last
         return tmac_ok();
     }
-    if (stat(model, &facts) == 0 && !S_ISDIR(facts.st_mode)) {
-        tmac_status status = tmac_source_open(model, options, source);
-        if (status.code != TMAC_OK || !is_slow(source) || !make_folder(cache) ||
+    if (stat(model, &facts) == 0 && S_ISDIR(facts.st_mode)) {
+        if (tmac_folder_make(cache, 0700).code != TMAC_OK || !convert(model, options, cache, path))
+            return tmac_source_open(model, options, source);
+    } else {
+        TMAC_TRY(tmac_source_open(model, options, source));
+        if (!is_slow(source) || tmac_folder_make(cache, 0700).code != TMAC_OK ||
             !has_room(source, cache))
-            return status;
+            return tmac_ok();
+        // What is slow has been checked, for only TM2's reader defers that; another tokenizer has replaced its vocabulary.
+        if (options->tokenizer ? !convert(model, options, cache, path)
+                               : tmac_tm2_write(source, path, false).code != TMAC_OK)
+            return tmac_ok();
         tmac_source_close(source);
     }
-    if (!make_folder(cache) || !convert(model, options, cache, path))
-        return tmac_source_open(model, options, source);
     fprintf(stderr, "%s: %s was converted to a file in %s, which later starts use\n", program,
             model, cache);
     return tmac_source_open(path, options, source);

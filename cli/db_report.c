@@ -52,7 +52,6 @@ typedef struct page {
     db_point *points;
     size_t point_count;
     uint32_t threads;
-    double bandwidth;
 } page;
 
 static void put(page *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -99,7 +98,7 @@ static int by_time(const void *a, const void *b)
     return (x->ns > y->ns) - (x->ns < y->ns);
 }
 
-typedef enum part { PART_POINTS, PART_ROOFLINE, PART_GAIN, PART_NOISE, PART_CANDIDATES } part;
+typedef enum part { PART_ROOFLINE, PART_MEMORY, PART_GAIN, PART_NOISE, PART_CANDIDATES } part;
 
 static void bar(page *p, double share, double error, bool wins)
 {
@@ -184,12 +183,13 @@ static int ascending(const void *a, const void *b)
 }
 
 // How sure the figures of a problem are: the standard errors of its medians, and by how many of them the winner leads.
-static void noise_row(page *p, const char *set, uint32_t threads, uint32_t bucket,
-                      const tmac_db_figure *figures, size_t count)
+static tmac_status noise_row(page *p, const char *set, uint32_t threads, uint32_t bucket,
+                             const tmac_db_figure *figures, size_t count)
 {
     double *errors = calloc(count + 1, sizeof *errors);
     size_t kept = 0;
-    while (errors && kept < count && figures[kept].outcome == TMAC_OUTCOME_OK) {
+    if (!errors) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu figures", count);
+    while (kept < count && figures[kept].outcome == TMAC_OUTCOME_OK) {
         errors[kept] = 100 * figures[kept].error / figures[kept].ns;
         kept++;
     }
@@ -208,11 +208,13 @@ static void noise_row(page *p, const char *set, uint32_t threads, uint32_t bucke
             put(p, "<td></td><td></td></tr>");
     }
     free(errors);
+    return tmac_ok();
 }
 
 // One row (or table) of one problem.
-static void problem(page *p, part which, const tmac_plan_entry *entry, uint32_t bucket,
-                    uint32_t threads, double bandwidth, const tmac_db_figure *figures, size_t count)
+static tmac_status problem(page *p, part which, const tmac_plan_entry *entry, uint32_t bucket,
+                           uint32_t threads, double bandwidth, const tmac_db_figure *figures,
+                           size_t count)
 {
     const tmac_db_figure *winner = NULL, *before = NULL;
     const tmac_plan_entry rule = tmac_plan_rule(&entry->set, threads, p->context->host.isa);
@@ -224,9 +226,9 @@ static void problem(page *p, part which, const tmac_plan_entry *entry, uint32_t 
         if (strcmp(figures[i].kernel->name, rule.kernel[bucket]) == 0) before = &figures[i];
     }
     if (which == PART_CANDIDATES && count > 0) candidates(p, entry, bucket, figures, count);
-    if (which == PART_NOISE) noise_row(p, set, threads, bucket, figures, count);
-    if (!winner) return;
-    if (which == PART_ROOFLINE && bandwidth > 0) {
+    if (which == PART_NOISE) return noise_row(p, set, threads, bucket, figures, count);
+    if (!winner) return tmac_ok();
+    if (which == PART_MEMORY && bandwidth > 0) {
         const double rate = bytes_of(&entry->set, entry->layout) / winner->ns; // GB/s
         put(p,
             "<tr><td>%s</td><td class='n'>%u</td><td class='n'>%s</td><td>%s</td>"
@@ -243,6 +245,7 @@ static void problem(page *p, part which, const tmac_plan_entry *entry, uint32_t 
             set, threads, tmac_bucket_name(bucket), before->ns / 1e3, winner->ns / 1e3,
             100 * (before->ns / winner->ns - 1), before->kernel->name, winner->kernel->name);
     }
+    return tmac_ok();
 }
 
 static tmac_status each_problem(page *p, part which, const tmac_db_inventory *v,
@@ -253,7 +256,7 @@ static tmac_status each_problem(page *p, part which, const tmac_db_inventory *v,
         const tmac_db_problem_row *row = &v->problems[i];
         tmac_plan plan;
         char set[80];
-        if (which == PART_POINTS && row->threads != p->threads) continue;
+        if (which == PART_ROOFLINE && row->threads != p->threads) continue;
         TMAC_TRY(tmac_db_plan(c->db, &c->host, &row->set, 1, row->threads, c->host.isa, &plan));
         const double bandwidth = (double)tmac_db_bandwidth(c->db, self, row->threads) / 1e9;
         db_describe_set(&row->set, set);
@@ -264,14 +267,12 @@ static tmac_status each_problem(page *p, part which, const tmac_db_inventory *v,
             TMAC_TRY(tmac_db_figures(c->db, &c->host, &row->set, bucket, row->threads, &figures,
                                      &count));
             if (count > 1) qsort(figures, count, sizeof *figures, by_time);
-            tmac_status status = tmac_ok();
-            if (which == PART_POINTS)
-                status = add_points(p, &plan.entries[0], bucket, figures, count);
-            else
-                problem(p, which, &plan.entries[0], bucket, row->threads, bandwidth, figures,
-                        count);
+            const tmac_status status = which == PART_ROOFLINE
+                                           ? add_points(p, &plan.entries[0], bucket, figures, count)
+                                           : problem(p, which, &plan.entries[0], bucket,
+                                                     row->threads, bandwidth, figures, count);
             free(figures);
-            if (status.code != TMAC_OK) return status;
+            TMAC_TRY(status);
         }
     }
     return tmac_ok();
@@ -289,7 +290,7 @@ static tmac_status charts(page *p, const tmac_db_inventory *v, const tmac_db_nam
         if (next == UINT32_MAX) return tmac_ok();
         last = p->threads = next;
         p->point_count = 0;
-        TMAC_TRY(each_problem(p, PART_POINTS, v, self));
+        TMAC_TRY(each_problem(p, PART_ROOFLINE, v, self));
         if (p->point_count == 0) continue;
         put(p, "<h3>%" PRIu32 " thread%s</h3>", next, next == 1 ? "" : "s");
         db_roofline(&p->file, p->points, p->point_count,
@@ -353,7 +354,7 @@ static tmac_status write_page(page *p, const tmac_db_inventory *v)
         "class='n'>threads</th><th class='n'>N</th><th>winner</th><th class='n'>GB/s</th><th "
         "class='n'>"
         "of memory</th><th></th></tr></thead>");
-    TMAC_TRY(each_problem(p, PART_ROOFLINE, v, &self));
+    TMAC_TRY(each_problem(p, PART_MEMORY, v, &self));
     put(p, "</table></div><h2>Before and after</h2><p class='soft'>The built-in rule's kernel "
            "against the one that runs now; &micro;s for one pass.</p><div class='scroll'><table>"
            "<thead><tr><th>input set</th><th class='n'>threads</th><th class='n'>N</th><th "

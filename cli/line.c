@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/folder.h"
+
 enum { HISTORY_LINES = 1000 };
 
 struct tmac_line_reader {
@@ -50,11 +52,7 @@ static void find_history(char *path, size_t room)
     else if (home && home[0] == '/')
         length = snprintf(path, room, "%s/.local/state/tmac/chat_history", home);
     if (length < 0 || (size_t)length >= room) path[0] = '\0';
-    for (char *slash = path; *slash && (slash = strchr(slash + 1, '/'));) {
-        *slash = '\0';
-        mkdir(path, 0700);
-        *slash = '/';
-    }
+    if (path[0]) (void)tmac_folder_make_above(path, 0700); // without it there is no history
 }
 
 static tmac_status start_editor(const char *program, tmac_line_reader *reader)

@@ -24,8 +24,8 @@ typedef struct tmac_start_options {
      TMAC_OPTION_STRING,                                                                           \
      &(options).tokenizer,                                                                         \
      "FILE",                                                                                       \
-     "take the vocabulary from FILE (llama2.c tokenizer, GGUF or TM2) instead of the model's "     \
-     "own"},                                                                                       \
+     "take the vocabulary from FILE (tokenizer.json, .model or .bin, GGUF, TM2, folder) instead "  \
+     "of the model's own"},                                                                        \
         {'j',                                                                                      \
          "threads",                                                                                \
          TMAC_OPTION_UNSIGNED,                                                                     \

@@ -68,18 +68,22 @@ static tmac_status round_weights(tmac_source *source, const target *to)
     return tmac_ok();
 }
 
-// A GGUF file whose vocabulary we do not know is converted without it, which should surprise nobody later.
-static void warn_of_vocabulary(const tmac_source *source, const char *from)
+// A GGUF file whose vocabulary we do not know and a folder without one are converted all the same, which should surprise
+// nobody later. TMAC v1 and strict TM2 never hold a vocabulary.
+static void warn_of_vocabulary(const tmac_source *source, const char *from, const target *to)
 {
     tmac_vocabulary unread;
-    if (source->vocabulary.size != 0 || strncmp(source->format, "GGUF", 4) != 0) return;
+    const bool could_hold = strncmp(source->format, "GGUF", 4) == 0 || !source->map.data;
+    if (source->vocabulary.size != 0 || !could_hold || to->strict ||
+        strcmp(to->format, "tmac") == 0)
+        return;
     tmac_status why = tmac_vocabulary_open(from, 0, &unread);
     if (why.code == TMAC_OK)
         tmac_vocabulary_free(&unread);
     else
         fprintf(stderr,
-                "tmac-convert: warning: %s; written without a vocabulary, which --tokenizer FILE "
-                "gives\n",
+                "tmac-convert: warning: %s; written without a vocabulary: give one with "
+                "--tokenizer FILE, now or wherever the model runs\n",
                 why.message);
 }
 
@@ -95,7 +99,7 @@ static tmac_status convert(const char *from, const char *path, const tmac_open_o
         status = strcmp(to->format, "gguf") == 0   ? tmac_gguf_write(&source, path, to->type, note)
                  : strcmp(to->format, "tmac") == 0 ? tmac_tmac1_write(&source, path)
                                                    : tmac_tm2_write(&source, path, to->strict);
-    if (status.code == TMAC_OK) warn_of_vocabulary(&source, from);
+    if (status.code == TMAC_OK) warn_of_vocabulary(&source, from, to);
     tmac_source_close(&source);
     if (status.code == TMAC_OK && *note) fprintf(stderr, "tmac-convert: %s\n", note);
     return status;
@@ -108,7 +112,7 @@ int main(int argc, char **argv)
     target to = {.format = "tm2"};
     const tmac_option options[] = {
         {'z', "tokenizer", TMAC_OPTION_STRING, &open.tokenizer, "FILE",
-         "take the vocabulary from this file: tokenizer.bin, GGUF or TM2"},
+         "take the vocabulary from this file: tokenizer.json, .model or .bin, GGUF, TM2"},
         {0, "bit-order", TMAC_OPTION_STRING, &bit_order, "msb|lsb",
          "where the first code of a byte is, for bitllama2.c files that are not known"},
         {0, "base3", TMAC_OPTION_STRING, &base3, "rows|flat|none",

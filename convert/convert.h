@@ -70,8 +70,8 @@ void tmac_vocabulary_free(tmac_vocabulary *vocabulary);
 // body cannot express the model at all).
 tmac_status tmac_tm2_write(const tmac_source *source, const char *path, bool strict);
 
-// Writes GGUF with the projections in `type`: f32, f16, bf16, q8_0, tq1_0, tq2_0 or i2_s. note: a sentence for the user
-// where the type had to give way to another, else empty.
+// Writes GGUF with the projections in `type`: f32, f16, bf16, q8_0, tq1_0, tq2_0 or i2_s. note: for the user, where
+// the type had to give way to another and where not every program reads the file; else empty.
 enum { TMAC_NOTE_BYTES = 256 };
 tmac_status tmac_gguf_write(const tmac_source *source, const char *path, const char *type,
                             char note[TMAC_NOTE_BYTES]);

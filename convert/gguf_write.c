@@ -381,7 +381,7 @@ static bool fills(const tmac_source *source, uint32_t block)
            source->heads * source->head_dim % block == 0;
 }
 
-// Who reads what is being written, where not everybody does.
+// Who reads what is being written, where not everybody does: added to what the note says already.
 static void tell_readers(const writer *w, const char *arch, char note[TMAC_NOTE_BYTES])
 {
     const char *only = w->type == TMAC_GGUF_TYPE_I2_S      ? "the type i2_s"
@@ -391,12 +391,16 @@ static void tell_readers(const writer *w, const char *arch, char note[TMAC_NOTE_
     bool corrected = false;
     for (int p = 0; p < TMAC_SOURCE_PARTS; p++)
         corrected |= low[p].rank != 0;
+    const size_t used = strlen(note), room = TMAC_NOTE_BYTES - used;
+    const char *also = used ? "; " : "";
     if (corrected)
-        snprintf(note, TMAC_NOTE_BYTES,
-                 "this file needs a llama.cpp that knows low-rank corrections: WrinkleFree's, not "
-                 "the original");
+        snprintf(note + used, room,
+                 "%sthis file needs a llama.cpp that knows low-rank corrections: WrinkleFree's, "
+                 "not the original",
+                 also);
     else if (only)
-        snprintf(note, TMAC_NOTE_BYTES, "%s is known to bitnet.cpp, and not to llama.cpp", only);
+        snprintf(note + used, room, "%s%s is known to bitnet.cpp, and not to llama.cpp", also,
+                 only);
 }
 
 tmac_status tmac_gguf_write(const tmac_source *source, const char *path, const char *type_name,
@@ -412,7 +416,6 @@ tmac_status tmac_gguf_write(const tmac_source *source, const char *path, const c
                          "%s: GGUF has no architecture that computes the same as this model: write "
                          "TM2",
                          path);
-    tell_readers(&w, arch, note);
     if (!fills(source, block_of(w.type))) {
         snprintf(note, TMAC_NOTE_BYTES,
                  "%s needs rows of a multiple of %u weights, which this model has not (hidden "
@@ -420,6 +423,7 @@ tmac_status tmac_gguf_write(const tmac_source *source, const char *path, const c
                  type_name, block_of(w.type), source->dim, source->hidden);
         w.type = TMAC_GGUF_TYPE_F16;
     }
+    tell_readers(&w, arch, note);
     w.items = calloc((size_t)source->layer_count * LAYER_TENSORS + 8, sizeof *w.items);
     if (!w.items) return tmac_no_memory();
     w.status = put_values(&w, arch);

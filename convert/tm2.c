@@ -34,7 +34,8 @@
 // when absent), vocab.pattern, vocab.whole_words, vocab.nfc, vocab.chat.
 // Tensors: attn_sub_norm and ffn_sub_norm [layers, ...]; blk.N.PART.scales, the exact f32 scales of each integer
 // matrix; token_embd, output, blk.N.PART where the body lacks them; vocab.text (the bytes of all pieces), vocab.lengths,
-// vocab.scores, vocab.kinds; where they apply vocab.merges (pairs of ids) and vocab.stops. Readers ignore names they do not know: whatever changes the result must change the version.
+// vocab.scores, vocab.kinds; where they apply vocab.merges (pairs of ids) and vocab.stops. Readers ignore names they do
+// not know: whatever changes the result must change the version.
 //
 // A body alone does not say how the norms work. It means llama2.c's conventions (no sub-norms, SiLU, epsilon 1e-5) with
 // one exception: where every weight of every norm inside the layers is the f32 nearest 1/dim, the model is one of

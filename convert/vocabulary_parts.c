@@ -265,6 +265,8 @@ bool tmac_pattern_whole_words(const char *name, size_t bytes)
 static void respell(const char *pattern, char to[2 * TMAC_PATTERN_BYTES])
 {
     static const char ignoring[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)", blanks[] = "\\s+(?!\\S)|\\s+";
+    // Each line at most doubles, its end counted: with `ignoring` at its head it holds that once.
+    _Static_assert(sizeof CONTRACTIONS <= 2 * sizeof ignoring, "what is written has room");
     size_t used = 0;
     while (*pattern) {
         const size_t bytes = strcspn(pattern, "\n");

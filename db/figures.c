@@ -135,9 +135,8 @@ static bool better_founded(const tmac_figure *a, const tmac_figure *b)
     return a->f.error < b->f.error;
 }
 
-// Of a kernel in a bucket the best-founded success and the best-founded failure are kept: `places` says where in the
-// list they are, one more than their index, 0 for none.
-// The same measurement met in another layer is one.
+// Of a kernel in a bucket the best-founded success and the best-founded failure are kept. *place: where in the list this
+// one is, one more than its index, 0 for nowhere. The same measurement met in another layer is one.
 static bool keep(tmac_figures *list, const tmac_figure *item, uint32_t *place)
 {
     if (*place == 0) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/hash.h"
 
 enum { PATH_BYTES = 1100, LINE_BYTES = 256 };
@@ -28,14 +29,7 @@ static tmac_status beside(const char *db_path, const char *file, bool create, ch
     if (folder + strlen(file) >= PATH_BYTES)
         return tmac_fail(TMAC_USAGE, "the path of the database is too long");
     memcpy(path, db_path, folder);
-    for (size_t i = 1; create && i < folder; i++) {
-        if (db_path[i] != '/') continue;
-        path[i] = 0;
-        if (mkdir(path, 0755) != 0 && errno != EEXIST)
-            return tmac_fail(TMAC_IO, "%s: cannot create the folder for keys: %s", path,
-                             strerror(errno));
-        path[i] = '/';
-    }
+    if (create) TMAC_TRY(tmac_folder_make_above(db_path, 0755));
     strcpy(path + folder, file);
     return tmac_ok();
 }

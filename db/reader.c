@@ -197,8 +197,9 @@ static tmac_status prepare(sqlite3 *reader, const tmac_db *db, bool memory)
     if (memory && db->sqlite) TMAC_TRY(copy(reader, "main", db));
     if (db->layer_count > 0) TMAC_TRY(join_layers(reader, db));
     TMAC_TRY(run(reader, db, "PRAGMA query_only = 1; PRAGMA trusted_schema = 0;"));
-    sqlite3_db_config(reader, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_set_authorizer(reader, only_reading, NULL);
+    if (sqlite3_db_config(reader, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL) != SQLITE_OK ||
+        sqlite3_set_authorizer(reader, only_reading, NULL) != SQLITE_OK)
+        return fail(reader, db);
     return tmac_ok();
 }
 

@@ -67,7 +67,7 @@ typedef struct search {
     tmac_db_name host;
     char head[TMAC_HASH_HEX];
     uint32_t threads, bits;
-    bool exact; // *bits was measured with this number of threads
+    bool exact; // bits was measured with this number of threads
     uint64_t measured;
 } search;
 

@@ -9,15 +9,20 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static void *grow(void *items, size_t count, size_t size, tmac_status *status)
+// Adds a zeroed item of `size` bytes to a list. list, item: where the pointers to its first and to the new item are
+// kept, whatever they point to (POSIX: all pointers look alike).
+static tmac_status append(void *list, size_t *count, size_t size, void *item)
 {
-    void *grown = realloc(items, (count + 1) * size);
-    if (!grown) {
-        *status = tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a list of %zu", count + 1);
-        return NULL;
-    }
-    memset((char *)grown + count * size, 0, size);
-    return grown;
+    void *items, *added;
+    memcpy(&items, list, sizeof items);
+    void *grown = realloc(items, (*count + 1) * size);
+    if (!grown) return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for a list of %zu", *count + 1);
+    added = memset((char *)grown + *count * size, 0, size);
+    memcpy(list, &grown, sizeof grown);
+    memcpy(item, &added, sizeof added);
+    ++*count;
+    // cppcheck-suppress memleak; *list owns it
+    return tmac_ok();
 }
 
 // The layer being read, and where its rows go.
@@ -56,33 +61,23 @@ static tmac_status read_kind(sqlite3_stmt *row, void *into)
 {
     const reading *r = into;
     tmac_db_inventory *inventory = r->inventory;
-    tmac_status status = tmac_ok();
     tmac_db_kind *kind = find_kind(inventory, tmac_store_text(row, 0));
     if (!kind) {
-        void *grown =
-            grow(inventory->kinds, inventory->kind_count, sizeof *inventory->kinds, &status);
-        if (!grown) return status;
-        inventory->kinds = grown;
-        kind = &inventory->kinds[inventory->kind_count++];
+        TMAC_TRY(append(&inventory->kinds, &inventory->kind_count, sizeof *kind, &kind));
         snprintf(kind->kind, sizeof kind->kind, "%s", tmac_store_text(row, 0));
     }
     kind->records += (uint64_t)sqlite3_column_int64(row, 1);
     r->row->records += (uint64_t)sqlite3_column_int64(row, 1);
-    return status;
+    return tmac_ok();
 }
 
 static tmac_status read_host(sqlite3_stmt *row, void *into)
 {
     const reading *r = into;
     tmac_db_inventory *inventory = r->inventory;
-    tmac_status status = tmac_ok();
     tmac_db_host_row *host = find_host(inventory, tmac_store_text(row, 0));
     if (!host) {
-        void *grown =
-            grow(inventory->hosts, inventory->host_count, sizeof *inventory->hosts, &status);
-        if (!grown) return status;
-        inventory->hosts = grown;
-        host = &inventory->hosts[inventory->host_count++];
+        TMAC_TRY(append(&inventory->hosts, &inventory->host_count, sizeof *host, &host));
         snprintf(host->name.hex, sizeof host->name.hex, "%s", tmac_store_text(row, 0));
         tmac_record record;
         const char *bytes = sqlite3_column_blob(row, 1);
@@ -98,30 +93,26 @@ static tmac_status read_host(sqlite3_stmt *row, void *into)
     host->trials += (uint64_t)sqlite3_column_int64(row, 2);
     host->failures += (uint64_t)sqlite3_column_int64(row, 3);
     host->layers |= 1u << r->layer;
-    return status;
+    return tmac_ok();
 }
 
 static tmac_status read_problem(sqlite3_stmt *row, void *into)
 {
     const reading *r = into;
     tmac_db_inventory *inventory = r->inventory;
-    tmac_status status = tmac_ok();
     tmac_input_set set;
-    if (!tmac_set_of_key(tmac_store_text(row, 0), &set)) return status; // a form we do not know
+    if (!tmac_set_of_key(tmac_store_text(row, 0), &set)) return tmac_ok(); // a form we do not know
     const uint32_t threads = (uint32_t)sqlite3_column_int64(row, 1);
     tmac_db_problem_row *problem = find_problem(inventory, &set, threads);
     if (!problem) {
-        void *grown = grow(inventory->problems, inventory->problem_count,
-                           sizeof *inventory->problems, &status);
-        if (!grown) return status;
-        inventory->problems = grown;
-        problem = &inventory->problems[inventory->problem_count++];
+        TMAC_TRY(
+            append(&inventory->problems, &inventory->problem_count, sizeof *problem, &problem));
         problem->set = set;
         problem->threads = threads;
     }
     problem->trials += (uint64_t)sqlite3_column_int64(row, 2);
     problem->layers |= 1u << r->layer;
-    return status;
+    return tmac_ok();
 }
 
 static tmac_status present(const tmac_db *db, const char *name, bool *found)

@@ -21,6 +21,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/folder.h"
+
 enum { APPLICATION_ID = 0x746d6163, BUSY_MS = 20000 }; // "tmac"
 
 // Ids are local numbers and never leave the file; names do. A host, variant, problem or run that is referred to before
@@ -246,22 +248,6 @@ tmac_status tmac_db_default_path(char path[TMAC_DB_PATH_BYTES])
     return tmac_fail(TMAC_USAGE, "no place for the tuning database: set TMAC_DB, or use --db FILE");
 }
 
-// mkdir -p of the folder that will hold the file.
-static tmac_status make_folder(const char *path)
-{
-    char folder[TMAC_DB_PATH_BYTES];
-    snprintf(folder, sizeof folder, "%s", path);
-    for (char *c = folder + 1; *c; c++) {
-        if (*c != '/') continue;
-        *c = 0;
-        if (mkdir(folder, 0755) != 0 && errno != EEXIST)
-            return tmac_fail(TMAC_IO, "%s: cannot create the folder for the database: %s", folder,
-                             strerror(errno));
-        *c = '/';
-    }
-    return tmac_ok();
-}
-
 static bool local_file_system(const char *path)
 {
     struct statfs facts;
@@ -413,7 +399,7 @@ tmac_status tmac_store_ensure(tmac_db *db)
     if (db->mode != TMAC_DB_WRITE)
         return tmac_fail(TMAC_INTERNAL, "%s: opened for reading, asked to write", db->path);
     if (db->sqlite) return tmac_ok();
-    TMAC_TRY(make_folder(db->path));
+    TMAC_TRY(tmac_folder_make_above(db->path, 0755));
     // Changing the journal of a new file does not wait for others who do the same.
     tmac_status status = open_writing(db);
     for (int i = 0; i < BUSY_MS / 20 && status.code == TMAC_BUSY; i++) {

@@ -1,4 +1,5 @@
-// The packed-weight cache: packed weights in a file, so that the next start neither packs nor waits. Private to runtime/.
+// The packed-weight cache: packed weights in a file, so that the next start neither packs nor waits. Private to runtime/,
+// but for the two words about its folder, which cli/converted.c shares.
 //
 // A cache is a convenience: nothing here fails. Where there is no folder to write to, no space, or a file that is not
 // what it should be, the model is packed as if there were no cache.
@@ -8,6 +9,10 @@
 #include "base/hash.h"
 #include "base/pool.h"
 #include "runtime/source.h"
+
+// How its files' names end, and how many bytes they take together where nobody says another number.
+#define TMAC_CACHE_SUFFIX ".tmacpack"
+#define TMAC_CACHE_LIMIT  (16ull << 30)
 
 typedef struct tmac_cache tmac_cache;
 

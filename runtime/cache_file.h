@@ -8,8 +8,6 @@
 #include "base/file.h"
 #include "runtime/cache.h"
 
-#define TMAC_CACHE_SUFFIX ".tmacpack"
-#define TMAC_CACHE_LIMIT  (16ull << 30) // bytes of the folder, where nobody says another
 enum { TMAC_CACHE_PAGE = 4096, TMAC_CACHE_PART = 1 << 20, TMAC_CACHE_PATH = 1000 };
 
 typedef struct tmac_cache_header {

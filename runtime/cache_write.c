@@ -19,23 +19,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/folder.h"
 #include "base/memory.h"
 
 enum { STALE_SECONDS = 3600, KEPT_PLANS = 3 };
-
-// Makes the folder and those above it.
-static bool make_directory(const char *path)
-{
-    char part[TMAC_CACHE_PATH];
-    snprintf(part, sizeof part, "%s", path);
-    for (char *slash = part + 1; (slash = strchr(slash, '/')); slash++) {
-        *slash = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
-            return false;
-        *slash = '/';
-    }
-    return mkdir(part, 0700) == 0 || errno == EEXIST;
-}
 
 typedef struct cached_file {
     struct timespec used;
@@ -211,7 +198,7 @@ static void write_file(const tmac_cache *cache, outgoing *list, uint32_t count)
     tmac_cache_hash(head, entries, head.hash);
     char temporary[sizeof cache->path + 64];
     snprintf(temporary, sizeof temporary, "%s.tmp.%ld", cache->path, (long)getpid());
-    if (end <= cache->limit && make_directory(cache->directory)) {
+    if (end <= cache->limit && tmac_folder_make(cache->directory, 0700).code == TMAC_OK) {
         evict(cache, end);
         const int file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (file >= 0) {

@@ -124,4 +124,16 @@ extern const tmac_floats tmac_floats_neon;
 // The table of the widest instruction set in `isa` that has one.
 const tmac_floats *tmac_floats_for(tmac_isa_set isa);
 
+// number: of the task's weights, F32, F16 or BF16.
+static inline void tmac_floats_dot_rows(const tmac_floats *floats, tmac_number number,
+                                        const tmac_dot_rows *task)
+{
+    if (number == TMAC_F32)
+        floats->dot_rows_f32(task);
+    else if (number == TMAC_F16)
+        floats->dot_rows_f16(task);
+    else
+        floats->dot_rows_bf16(task);
+}
+
 #endif

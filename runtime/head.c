@@ -219,12 +219,7 @@ void tmac_head_stored_rows(const tmac_model *model, uint32_t row_begin, uint32_t
         .y = model->logits + (size_t)first * model->source->vocab + row_begin,
         .y_stride = model->source->vocab,
     };
-    if (linear->number == TMAC_F32)
-        model->floats->dot_rows_f32(&dots);
-    else if (linear->number == TMAC_F16)
-        model->floats->dot_rows_f16(&dots);
-    else
-        model->floats->dot_rows_bf16(&dots);
+    tmac_floats_dot_rows(model->floats, linear->number, &dots);
 }
 
 void tmac_head_stored(const tmac_model *model, uint32_t first, uint32_t tokens)

@@ -162,12 +162,7 @@ static void multiply_rows(const multiply *task, uint32_t matrix, uint32_t row_be
             .y = outputs->residual ? scratch->rows : y + row,
             .y_stride = outputs->residual ? step : y_stride,
         };
-        if (linear->number == TMAC_F32)
-            model->floats->dot_rows_f32(&dots);
-        else if (linear->number == TMAC_F16)
-            model->floats->dot_rows_f16(&dots);
-        else
-            model->floats->dot_rows_bf16(&dots);
+        tmac_floats_dot_rows(model->floats, linear->number, &dots);
         for (uint32_t n = 0; outputs->residual && n < task->tokens; n++)
             model->floats->add(y + n * y_stride + row, scratch->rows + (size_t)n * step,
                                end - row);

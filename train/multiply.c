@@ -1,7 +1,7 @@
 // OpenBLAS is opened at run time, for two reasons. It is optional: without it everything works, slowly. And it takes its
 // kernels by the processor's model number, so that the library of Debian 12 runs SSE3 code on processors younger than
 // itself, and 3DNow!, which processors have no more, where a hypervisor claims to be an Opteron; unless the user chose, it
-// is told what the verified instruction sets allow before it starts.
+// is told what the verified instruction sets allow before it starts. Where not even SSE3 is there, it is left alone.
 #include "train/multiply.h"
 
 #ifndef TMAC_TRAIN_DOUBLE
@@ -27,6 +27,17 @@ static const char *core_for(tmac_isa_set isa)
     return NULL;
 }
 
+// SSE3 is no set of ours: the least of them has SSSE3 too.
+static bool has_sse3(tmac_isa_set isa)
+{
+#if defined(__x86_64__)
+    return tmac_isa_has(isa, TMAC_ISA_SSSE3) || __builtin_cpu_supports("sse3");
+#else
+    (void)isa;
+    return true;
+#endif
+}
+
 // A symbol of the library as a function: ISO C has no cast for it, POSIX promises that the bytes are the same.
 static bool find(void *library, const char *name, void *function)
 {
@@ -39,6 +50,10 @@ const char *tmac_multiply_open(tmac_isa_set isa)
 {
     static char text[96];
     if (text[0]) return text;
+    if (!has_sse3(isa)) {
+        snprintf(text, sizeof text, "a plain loop: OpenBLAS needs a processor with SSE3");
+        return text;
+    }
     const char *core = core_for(isa);
     if (core) setenv("OPENBLAS_CORETYPE", core, 0);
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);

@@ -41,6 +41,17 @@ convert -z "$work/plain.tm2" "$work/folder" "$work/converted.tm2"
 check "a folder and the TM2 made of it" "$(logits_of "$work/folder" -z "$work/plain.tm2" -t 0 -n 12 -i wind)" \
     "$(logits_of "$work/converted.tm2" -t 0 -n 12 -i wind)"
 
+check "a vocabulary that is given needs no word" "$(cat "$work/err")" ""
+convert "$work/folder" "$work/silent.tm2"
+check "a folder without a tokenizer converts with a word" "$(cat "$work/err")" "tmac-convert: warning: $work/folder: \
+no tokenizer.json, tokenizer.model or tokenizer.bin in this folder; \
+written without a vocabulary: give one with --tokenizer FILE, now or wherever the model runs"
+check "what it wrote runs with a vocabulary" "$(logits_of "$work/silent.tm2" -z "$work/plain.tm2" -t 0 -n 12 -i wind)" \
+    "$(logits_of "$work/converted.tm2" -t 0 -n 12 -i wind)"
+"$bin/tmac-synth" --shape $shape,bitnet=0 --huggingface "$work/silu"
+convert "$work/silu" "$work/silent.tm2" --strict
+check "strict TM2, which never has a vocabulary, needs no word" "$(cat "$work/err")" ""
+
 # The first run converts a folder into the cache, the second opens the file; a changed folder is another one.
 check "a folder is converted once" "$(ls "$work"/cache/*.tm2* | wc -l)" 1
 before=$(logits_of "$work/folder" -z "$work/plain.tm2" -t 0 -n 12 -i wind)
@@ -57,6 +68,26 @@ check "without a cache the folder itself is read" "$(cat "$work/out")" "$before"
 convert "$work/plain.tm2" "$work/slow.gguf" --to gguf --type f32
 rm -rf "$work/cache"
 run_slow() { "$bin/tmac-run" "$1" -t 0 -n 12 -i wind --stats --json 2>"$work/stats" >/dev/null; stat_of "$work/stats" logits_sha256; }
+# How often a command opens a file: watched by inotify, whose system calls perl knows by number alone. Closings are
+# watched too, so that two openings are not reported as one.
+opens() { # file command...
+    perl -e '
+        my ($file, @command) = @ARGV;
+        my ($new, $watch) = `uname -m` =~ /x86_64/ ? (294, 254) : (26, 27);
+        my $events = syscall($new, 04000);
+        syscall($watch, $events, $file, 0x38) >= 0 or die "no inotify\n";
+        open my $from, "<&=", $events or die;
+        system(@command) == 0 or die "failed\n";
+        sysread $from, my $bytes, 65536;
+        my ($count, $name) = 0;
+        for (my $at = 0; $at < length $bytes; $at += 16 + $name) {
+            (undef, my $mask, undef, $name) = unpack "lL3", substr $bytes, $at, 16;
+            $count++ if $mask & 0x20;
+        }
+        print $count' "$@"
+}
+check "a slow file is opened once" "$(opens "$work/slow.gguf" bash -c "'$bin/tmac-run' '$work/slow.gguf' -t 0 -n 1 -i wind >'$work/text' 2>&1")" 1
+rm -rf "$work/cache"
 first=$(run_slow "$work/slow.gguf")
 check "a slow file is converted once" "$(grep -c 'slow.gguf was converted to a file' "$work/stats") $(ls "$work"/cache/*.tm2* | wc -l)" "1 1"
 check "and gives the same logits" "$(run_slow "$work/slow.gguf")" "$first"

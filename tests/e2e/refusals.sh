@@ -83,7 +83,7 @@ while IFS=';' read -r name from to reason; do
     refuse "GGUF: $name, in tmac-tokenize" 1 "tmac-tokenize: IN/bad.gguf: $reason" "$bin/tmac-tokenize" "$work/bad.gguf" --ids
     "$bin/tmac-convert" "$work/bad.gguf" "$work/silent.tm2" 2>"$work/err"
     check "GGUF: $name, in tmac-convert" "$? $(cat "$work/err")" \
-        "0 tmac-convert: warning: $work/bad.gguf: $reason; written without a vocabulary, which --tokenizer FILE gives"
+        "0 tmac-convert: warning: $work/bad.gguf: $reason; written without a vocabulary: give one with --tokenizer FILE, now or wherever the model runs"
 done <<END
 words cut in an unknown way;gpt-2;gpt-x;tokenizer.ggml.pre is 'gpt-x': we know llama-bpe, smaug-bpe, llama3, llama-v3, falcon3, qwen2, gpt-2, falcon; a tokenizer.json says how words are cut
 an unknown kind of vocabulary;gpt2;bert;tokenizer.ggml.model is 'bert': only llama (sentencepiece) and gpt2 (byte-level BPE) are supported
@@ -111,7 +111,7 @@ fill() {
 }
 fill 15
 refuse "base-3 digits without --base3" 1 "tmac-convert: IN/folder: tensor $packed holds base-3 digits, whose order the file does not say: give --base3 rows (digit i of a byte belongs to row r + i * rows / 4) or --base3 flat (to the i-th of four weights in a row)" "$bin/tmac-convert" "$folder" "$out"
-"$bin/tmac-convert" "$folder" "$work/taken" --base3 rows 2>"$work/err"
+"$bin/tmac-convert" "$folder" "$work/taken" --base3 rows -z "$work/good.tm2" 2>"$work/err"
 check "base-3 digits among packed tensors, with --base3" "$?$(cat "$work/err")" "0"
 fill 0
 refuse "packed weights that are both 2-bit fields and base-3 digits" 1 "tmac-convert: IN/folder: tensor $packed can be read as 2-bit fields and as base-3 digits, which differ: give --base3 none for 2-bit fields, or rows or flat for digits in that order" "$bin/tmac-convert" "$folder" "$out"

@@ -185,22 +185,6 @@ static const struct {
     {"bitnet=1,rank=3,bias=1", "plain"},
 };
 
-static void open_shape(const char *extras, tmac_source *source)
-{
-    char text[256], path[64];
-    tmac_synth_shape shape;
-    snprintf(text, sizeof text,
-             "dim=48,hidden=86,layers=2,heads=4,kv_heads=2,vocab=300,context=96,bitnet=0,%s",
-             extras);
-    tiny_path(path);
-    cr_assert_eq(tmac_synth_parse(text, &shape).code, TMAC_OK);
-    tmac_status status = tmac_synth_write(&shape, 3, path);
-    cr_assert_eq(status.code, TMAC_OK, "%s", status.message);
-    status = tmac_source_open(path, NULL, source);
-    cr_assert_eq(status.code, TMAC_OK, "%s", status.message);
-    unlink(path);
-}
-
 static void run(const tmac_source *source, const uint32_t *tokens, uint32_t batch, uint32_t threads,
                 float *logits)
 {
@@ -234,7 +218,7 @@ Test(convert_extras, follow_the_definition_whatever_the_batch)
         tokens[i] = i * 37 % 300;
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         tmac_source source;
-        open_shape(cases[c].shape, &source);
+        tiny_open_synthetic(cases[c].shape, &source);
         size_t count = (size_t)TOKENS * source.vocab;
         float *logits = malloc(count * sizeof *logits), *other = malloc(count * sizeof *other);
         double *want = malloc(count * sizeof *want), error = 0, size = 0;
@@ -261,7 +245,7 @@ Test(convert_extras, strict_tm2_refuses_them)
     for (size_t c = 0; c < sizeof cases / sizeof *cases - 1; c++) {
         tmac_source source;
         char path[64];
-        open_shape(cases[c].shape, &source);
+        tiny_open_synthetic(cases[c].shape, &source);
         tiny_path(path);
         tmac_status status = tmac_tm2_write(&source, path, true);
         cr_assert_eq(status.code, TMAC_UNSUPPORTED);
@@ -278,7 +262,7 @@ Test(convert_extras, gguf_keeps_them)
         tmac_source source, back;
         char path[64], note[TMAC_NOTE_BYTES];
         uint32_t tokens[TOKENS] = {7, 3, 290};
-        open_shape(cases[c].shape, &source);
+        tiny_open_synthetic(cases[c].shape, &source);
         tiny_path(path);
         tmac_status status = tmac_gguf_write(&source, path, "f32", note);
         cr_assert_eq(status.code, TMAC_OK, "%s", status.message);
@@ -310,7 +294,7 @@ Test(convert_extras, gguf_refuses_what_it_cannot_say)
         tmac_source source;
         char path[64], note[TMAC_NOTE_BYTES];
         tiny_path(path);
-        open_shape(shapes[i], &source);
+        tiny_open_synthetic(shapes[i], &source);
         tmac_status status = tmac_gguf_write(&source, path, "f32", note);
         cr_assert(strstr(status.message, "no architecture that computes the same"), "%s: %s",
                   shapes[i], status.message);

@@ -221,20 +221,6 @@ static void write_folder(const tmac_source *source, size_t which, const char *pa
 
 // -------------------------------------------------------------------------------------------------------- the models
 
-static void open_synthetic(const char *extras, tmac_source *source)
-{
-    char text[256], path[64];
-    tmac_synth_shape shape;
-    snprintf(text, sizeof text,
-             "dim=48,hidden=86,layers=2,heads=4,kv_heads=2,vocab=300,context=96,bitnet=0,%s",
-             extras);
-    tiny_path(path);
-    cr_assert_eq(tmac_synth_parse(text, &shape).code, TMAC_OK);
-    cr_assert_eq(tmac_synth_write(&shape, 3, path).code, TMAC_OK);
-    cr_assert_eq(tmac_source_open(path, NULL, source).code, TMAC_OK);
-    unlink(path);
-}
-
 static void run(const tmac_source *source, float *logits)
 {
     tmac_pool *pool;
@@ -274,7 +260,7 @@ Test(convert_folders_extras, every_spelling_is_the_same_model)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char path[64] = "/tmp/tmac-folder-XXXXXX", name[160];
         tmac_source source, back;
-        open_synthetic(cases[i].extras, &source);
+        tiny_open_synthetic(cases[i].extras, &source);
         cr_assert_not_null(mkdtemp(path));
         write_folder(&source, i, path);
         tmac_status status = tmac_source_open(path, NULL, &back);

@@ -85,6 +85,7 @@ Test(convert_formats, gguf_falls_back_or_refuses)
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
         cr_assert_eq(tmac_gguf_write(&source, to, blocks[i], note).code, TMAC_OK);
         cr_assert(strstr(note, "falling back to f16"), "%s", note);
+        cr_assert(strstr(note, "; the architecture bitnet-b1.58 is known to"), "%s", note);
         tmac_source back = opened(to);
         tiny_assert_same(&source, &back, false);
         tmac_source_close(&back);

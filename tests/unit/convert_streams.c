@@ -23,17 +23,6 @@ enum {
 static const uint32_t llama_order[] = {0, 1, 2, 3, 4, 6, 5}; // q, k, v, output, gate, down, up
 static const tiny_shape shape = {DIM, HIDDEN, LAYERS, HEADS, KV, VOCAB, CONTEXT};
 
-static void put_f32(tiny_file *file, float value)
-{
-    tiny_put(file, &value, sizeof value);
-}
-
-static void put_byte(tiny_file *file, uint32_t value)
-{
-    uint8_t byte = (uint8_t)value;
-    tiny_put(file, &byte, 1);
-}
-
 static void put_fields(tiny_file *file, int32_t vocab)
 {
     const int32_t fields[] = {DIM, HIDDEN, LAYERS, HEADS, KV, vocab, CONTEXT};
@@ -48,7 +37,7 @@ static float norm_at(uint32_t i)
 static void put_norms(tiny_file *file, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
-        put_f32(file, norm_at(i));
+        tiny_put_f32(file, norm_at(i));
 }
 
 static void put_tables(tiny_file *file)
@@ -57,7 +46,7 @@ static void put_tables(tiny_file *file)
         for (uint32_t p = 0; p < CONTEXT; p++)
             for (uint32_t i = 0; i < HEAD / 2; i++) {
                 double angle = p * pow(10000.0, -2.0 * i / HEAD);
-                put_f32(file, (float)(sines ? sin(angle) : cos(angle)));
+                tiny_put_f32(file, (float)(sines ? sin(angle) : cos(angle)));
             }
 }
 
@@ -133,10 +122,10 @@ static void put_24ka(tiny_file *file, uint32_t version, uint32_t group)
     tiny_put(file, "24ka", 4);
     tiny_put_u32(file, version);
     put_fields(file, VOCAB);
-    put_byte(file, 1);
+    tiny_put_byte(file, 1);
     if (group) tiny_put_u32(file, group);
     while (file->bytes < 256)
-        put_byte(file, 0);
+        tiny_put_byte(file, 0);
     put_norms(file, LAYERS * DIM);
     put_norms(file, LAYERS * DIM);
     put_norms(file, DIM);
@@ -145,9 +134,9 @@ static void put_24ka(tiny_file *file, uint32_t version, uint32_t group)
 static void put_q80(tiny_file *file, uint32_t layer, uint32_t part, bool ternary)
 {
     for (uint32_t i = 0; i < size_of(part); i++)
-        put_byte(file, (uint32_t)weight_at(layer, part, i, ternary));
+        tiny_put_byte(file, (uint32_t)weight_at(layer, part, i, ternary));
     for (uint32_t i = 0; i < size_of(part) / 16; i++)
-        put_f32(file, 0.375f);
+        tiny_put_f32(file, 0.375f);
 }
 
 Test(convert_streams, llama2c_v2)
@@ -168,11 +157,11 @@ Test(convert_streams, llama2c_v1)
     tiny_file file = {0};
     put_24ka(&file, 1, 0);
     for (uint32_t i = 0; i < size_of(7); i++)
-        put_f32(&file, (float)weight_at(0, 7, i, false));
+        tiny_put_f32(&file, (float)weight_at(0, 7, i, false));
     for (uint32_t i = 0; i < 7; i++)
         for (uint32_t l = 0; l < LAYERS; l++)
             for (uint32_t e = 0; e < size_of(llama_order[i]); e++)
-                put_f32(&file, (float)weight_at(l, llama_order[i], e, false));
+                tiny_put_f32(&file, (float)weight_at(l, llama_order[i], e, false));
     check(opened(&file, "llama2.c v1"), false, 1.0f, true);
 }
 
@@ -182,7 +171,7 @@ Test(convert_streams, llama2c_v1)
 static void put_stream(tiny_file *file, uint32_t part, uint32_t layers, uint32_t bits, bool flags)
 {
     uint32_t n = size_of(part), block = bits == 2 ? 4 : 32;
-    if (flags) put_byte(file, 1);
+    if (flags) tiny_put_byte(file, 1);
     for (uint32_t e = 0; e < layers * n; e += block) {
         uint16_t half = tmac_f32_to_f16(0.375f);
         uint32_t low = 0;
@@ -190,10 +179,10 @@ static void put_stream(tiny_file *file, uint32_t part, uint32_t layers, uint32_t
         for (uint32_t i = 0; i < block; i++) {
             int w = weight_at((e + i) / n, part, (e + i) % n, bits == 2);
             uint32_t code = bits == 4 ? (uint32_t)(w + 8) : (uint32_t)w & (bits == 2 ? 3u : 255u);
-            if (bits == 8) put_byte(file, code);
+            if (bits == 8) tiny_put_byte(file, code);
             low |= bits == 8 ? 0 : code << (bits * i % 8);
             if (bits != 8 && bits * (i + 1) % 8 == 0) {
-                put_byte(file, low);
+                tiny_put_byte(file, low);
                 low = 0;
             }
         }
@@ -202,7 +191,7 @@ static void put_stream(tiny_file *file, uint32_t part, uint32_t layers, uint32_t
 
 static void put_floats(tiny_file *file, uint32_t count, bool flags)
 {
-    if (flags) put_byte(file, 0);
+    if (flags) tiny_put_byte(file, 0);
     put_norms(file, count);
 }
 
@@ -223,7 +212,7 @@ static tiny_file edge(const char *magic, uint32_t bits, bool sized, bool flags)
     tiny_file tables = {0};
     put_tables(&tables);
     for (size_t half = 0; half < 2; half++) {
-        if (flags) put_byte(&file, 0);
+        if (flags) tiny_put_byte(&file, 0);
         tiny_put(&file, tables.data + half * tables.bytes / 2, tables.bytes / 2);
     }
     tiny_free(&tables);
@@ -265,7 +254,7 @@ static void put_rows(tiny_file *file, uint32_t layer, uint32_t part)
 {
     uint32_t rows = VOCAB, columns = DIM;
     if (part < 7) tiny_part_size(&shape, part, &rows, &columns);
-    put_byte(file, 1);
+    tiny_put_byte(file, 1);
     tiny_put_u32(file, rows);
     tiny_put_u32(file, columns);
     for (uint32_t r = 0; r < rows; r++) {
@@ -276,7 +265,7 @@ static void put_rows(tiny_file *file, uint32_t layer, uint32_t part)
         for (uint32_t c = 0; c < columns; c++) {
             byte |= ((uint32_t)weight_at(layer, part, row * columns + c, true) & 3u) << c % 4 * 2;
             if (c % 4 != 3) continue;
-            put_byte(file, byte);
+            tiny_put_byte(file, byte);
             byte = 0;
         }
     }

@@ -99,7 +99,9 @@ static uint32_t planted_xcr0(void)
 
 // The bits as Intel's manual numbers them, written out a second time: the table in isa.c has its own.
 #define SSE_BITS      (1u << 0 | 1u << 9 | 1u << 19)
-#define AVX_BITS      (SSE_BITS | 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29)
+#define SSE42_BIT     (1u << 20)
+#define POPCNT_BIT    (1u << 23)
+#define AVX_BITS      (SSE_BITS | SSE42_BIT | POPCNT_BIT | 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29)
 #define AVX2_BITS     (1u << 5 | 1u << 8)
 #define AVX512_BITS   (AVX2_BITS | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31)
 #define ICE_LAKE_BITS (1u << 1 | 1u << 8 | 1u << 11)
@@ -115,6 +117,10 @@ Test(isa, planted_processors)
         {"Haswell", 13, AVX_BITS, 0, AVX2_BITS, 0, 0, 0, YMM, true, "scalar ssse3 sse41 avx2"},
         {"AVX2 without FMA", 13, AVX_BITS & ~(1u << 12), 0, AVX2_BITS, 0, 0, 0, YMM, true, "scalar ssse3 sse41"},
         {"AVX2 and neither SSSE3 nor SSE4.1", 13, AVX_BITS & ~(SSE_BITS & ~1u), 0, AVX2_BITS, 0, 0, 0, YMM, true, "scalar"},
+        {"AVX2 without SSSE3", 13, AVX_BITS & ~(1u << 9), 0, AVX2_BITS, 0, 0, 0, YMM, true, "scalar"},
+        {"AVX2 without SSE4.1", 13, AVX_BITS & ~(1u << 19), 0, AVX2_BITS, 0, 0, 0, YMM, true, "scalar ssse3"},
+        {"AVX2 without SSE4.2", 13, AVX_BITS & ~SSE42_BIT, 0, AVX2_BITS, 0, 0, 0, YMM, true, "scalar ssse3 sse41"},
+        {"AVX-512 without POPCNT", 22, AVX_BITS & ~POPCNT_BIT, 0, AVX512_BITS, 0, 0, 0, ZMM, true, "scalar ssse3 sse41"},
         {"a system that saves no AVX registers", 13, AVX_BITS, 0, AVX2_BITS, 0, 0, 0, 3, true, "scalar ssse3 sse41"},
         {"a system without XSAVE", 13, AVX_BITS & ~(1u << 27), 0, AVX512_BITS, ICE_LAKE_BITS, TILE_BITS, 0, TILES, false,
             "scalar ssse3 sse41"},

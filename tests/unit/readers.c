@@ -101,26 +101,28 @@ Test(readers, gguf_types_agree)
     tmac_source_close(&first);
 }
 
+// Two files of one model with the squared ReLU of BitNet b1.58; frees them.
+static void assert_same_bitnet(tiny_file a, tiny_file b, const tiny_shape *shape)
+{
+    tmac_source first = opened(a, TMAC_BIT_ORDER_UNKNOWN);
+    tmac_source second = opened(b, TMAC_BIT_ORDER_UNKNOWN);
+    assert_content(&first, shape);
+    tiny_assert_same(&first, &second, true);
+    cr_assert_eq(first.activation, TMAC_RELU2);
+    tmac_source_close(&first);
+    tmac_source_close(&second);
+}
+
 Test(readers, gguf_tq2_0)
 {
-    tmac_source blocks = opened(tiny_gguf(&wide, "bitnet-b1.58", 35), TMAC_BIT_ORDER_UNKNOWN);
-    tmac_source floats = opened(tiny_gguf(&wide, "bitnet-b1.58", 0), TMAC_BIT_ORDER_UNKNOWN);
-    assert_content(&blocks, &wide);
-    tiny_assert_same(&blocks, &floats, true);
-    cr_assert_eq(blocks.activation, TMAC_RELU2);
-    tmac_source_close(&blocks);
-    tmac_source_close(&floats);
+    assert_same_bitnet(tiny_gguf(&wide, "bitnet-b1.58", 35), tiny_gguf(&wide, "bitnet-b1.58", 0),
+                       &wide);
 }
 
 Test(readers, gguf_bitnet_25_is_bitnet_b1_58)
 {
-    tmac_source older = opened(tiny_gguf(&small, "bitnet-25", 36), TMAC_BIT_ORDER_UNKNOWN);
-    tmac_source newer = opened(tiny_gguf(&small, "bitnet-b1.58", 36), TMAC_BIT_ORDER_UNKNOWN);
-    assert_content(&older, &small);
-    tiny_assert_same(&older, &newer, true);
-    cr_assert_eq(older.activation, TMAC_RELU2);
-    tmac_source_close(&older);
-    tmac_source_close(&newer);
+    assert_same_bitnet(tiny_gguf(&small, "bitnet-25", 36), tiny_gguf(&small, "bitnet-b1.58", 36),
+                       &small);
 }
 
 Test(readers, gguf_llama_is_not_permuted)

@@ -32,12 +32,12 @@ static void put_u64(tiny_file *file, uint64_t value)
     tiny_put(file, &value, sizeof value);
 }
 
-static void put_f32(tiny_file *file, float value)
+void tiny_put_f32(tiny_file *file, float value)
 {
     tiny_put(file, &value, sizeof value);
 }
 
-static void put_byte(tiny_file *file, uint32_t value)
+void tiny_put_byte(tiny_file *file, uint32_t value)
 {
     uint8_t byte = (uint8_t)value;
     tiny_put(file, &byte, 1);
@@ -46,7 +46,7 @@ static void put_byte(tiny_file *file, uint32_t value)
 static void pad(tiny_file *file, size_t alignment)
 {
     while (file->bytes % alignment != 0)
-        put_byte(file, 0);
+        tiny_put_byte(file, 0);
 }
 
 void tiny_free(tiny_file *file)
@@ -117,20 +117,21 @@ static void put_matrices(tiny_file *file, const tiny_shape *shape, uint32_t part
     for (uint32_t l = 0; l < shape->layers; l++)
         for (uint32_t r = 0; r < rows; r++)
             for (uint32_t c = 0; c < columns; c++)
-                put_f32(file, ternary ? (float)tiny_code(shape, l, part, r, c) * tiny_scale(l, part)
-                                      : loose(l, part, r, c));
+                tiny_put_f32(file,
+                             ternary ? (float)tiny_code(shape, l, part, r, c) * tiny_scale(l, part)
+                                     : loose(l, part, r, c));
 }
 
 static void put_norms(tiny_file *file, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
-        put_f32(file, norm(i));
+        tiny_put_f32(file, norm(i));
 }
 
 static void put_embedding(tiny_file *file, const tiny_shape *shape)
 {
     for (uint32_t i = 0; i < shape->vocab * shape->dim; i++)
-        put_f32(file, embedding(i));
+        tiny_put_f32(file, embedding(i));
 }
 
 tiny_file tiny_llama2c(const tiny_shape *shape, bool ternary, bool own_head)
@@ -147,10 +148,10 @@ tiny_file tiny_llama2c(const tiny_shape *shape, bool ternary, bool own_head)
     put_matrices(&file, shape, UP, ternary);
     put_norms(&file, shape->dim);
     for (uint32_t i = 0; i < shape->context * (shape->dim / shape->heads); i++)
-        put_f32(&file, 0.5f);
+        tiny_put_f32(&file, 0.5f);
     if (own_head)
         for (uint32_t i = 0; i < shape->vocab * shape->dim; i++)
-            put_f32(&file, 2.0f * embedding(i));
+            tiny_put_f32(&file, 2.0f * embedding(i));
     return file;
 }
 
@@ -161,7 +162,7 @@ tiny_file tiny_bitllama(const tiny_shape *shape, bool msb_first)
     tiny_put(&file, "24ka", 4);
     tiny_put_u32(&file, 1);
     put_header(&file, shape, false);
-    put_byte(&file, 1);
+    tiny_put_byte(&file, 1);
     pad(&file, 256);
     put_norms(&file, shape->dim);
     put_embedding(&file, shape);
@@ -169,13 +170,13 @@ tiny_file tiny_bitllama(const tiny_shape *shape, bool msb_first)
         for (uint32_t l = 0; l < shape->layers; l++) {
             uint32_t rows, columns, byte = 0, held = 0;
             tiny_part_size(shape, order[i], &rows, &columns);
-            put_f32(&file, tiny_scale(l, order[i]));
+            tiny_put_f32(&file, tiny_scale(l, order[i]));
             for (uint32_t r = 0; r < rows; r++)
                 for (uint32_t c = 0; c < columns; c++) {
                     uint32_t code = (uint32_t)tiny_code(shape, l, order[i], r, c) & 3u;
                     byte |= code << (msb_first ? 6 - 2 * held : 2 * held);
                     if (++held < 4) continue;
-                    put_byte(&file, byte);
+                    tiny_put_byte(&file, byte);
                     byte = held = 0;
                 }
         }
@@ -192,7 +193,7 @@ tiny_file tiny_tokenizer(uint32_t pieces)
             snprintf(text, sizeof text, "<0x%02X>", i - 3);
         else
             snprintf(text, sizeof text, "p%u", i);
-        put_f32(&file, -(float)i);
+        tiny_put_f32(&file, -(float)i);
         tiny_put_u32(&file, (uint32_t)strlen(text));
         tiny_put(&file, text, strlen(text));
     }
@@ -240,7 +241,7 @@ static void put_number(tiny_file *file, uint32_t type, float value)
     uint16_t half =
         type == 1 ? tmac_f32_to_f16(value) : (uint16_t)(tmac_bits_of_float(value) >> 16);
     if (type == 0)
-        put_f32(file, value);
+        tiny_put_f32(file, value);
     else
         tiny_put(file, &half, 2);
 }
@@ -277,9 +278,9 @@ static void put_packed(tiny_file *file, const tiny_shape *shape, uint32_t layer,
         if (type == 35) put_number(file, 1, 1.0f);
     }
     if (type == 36) {
-        put_f32(file, tiny_scale(layer, part));
+        tiny_put_f32(file, tiny_scale(layer, part));
         for (int i = 0; i < 28; i++)
-            put_byte(file, 0xee); // bytes that mean nothing
+            tiny_put_byte(file, 0xee); // bytes that mean nothing
     }
 }
 
@@ -302,7 +303,7 @@ static void put_layer(gguf_parts *g, const tiny_shape *shape, uint32_t layer, bo
         if (type != 35) continue;
         snprintf(name, sizeof name, "blk.%u.%s.scale", layer, names[part]);
         begin_tensor(g, name, 1, 0, 0);
-        put_f32(&g->data, tiny_scale(layer, part));
+        tiny_put_f32(&g->data, tiny_scale(layer, part));
     }
     for (int i = 0; i < (bitnet ? 4 : 2); i++) {
         uint32_t count = i == 3 ? shape->hidden : shape->dim;
@@ -330,7 +331,7 @@ tiny_file tiny_gguf(const tiny_shape *shape, const char *architecture, uint32_t 
     snprintf(name, sizeof name, "%s.attention.layer_norm_rms_epsilon", architecture);
     put_string(&g.values, name);
     tiny_put_u32(&g.values, 6);
-    put_f32(&g.values, 1e-5f);
+    tiny_put_f32(&g.values, 1e-5f);
     g.value_count++;
 
     begin_tensor(&g, "token_embd.weight", shape->dim, shape->vocab, 0);
@@ -380,6 +381,21 @@ tmac_status tiny_open(const tiny_file *file, const tmac_open_options *options, t
     tmac_status status = tmac_source_open(path, options, source);
     unlink(path);
     return status;
+}
+
+void tiny_open_synthetic(const char *extras, tmac_source *source)
+{
+    char text[256], path[64];
+    tmac_synth_shape synthetic;
+    snprintf(text, sizeof text,
+             "dim=48,hidden=86,layers=2,heads=4,kv_heads=2,vocab=300,context=96,bitnet=0,%s",
+             extras);
+    tiny_path(path);
+    tmac_status status = tmac_synth_parse(text, &synthetic);
+    if (status.code == TMAC_OK) status = tmac_synth_write(&synthetic, 3, path);
+    if (status.code == TMAC_OK) status = tmac_source_open(path, NULL, source);
+    cr_assert_eq(status.code, TMAC_OK, "%s", status.message);
+    unlink(path);
 }
 
 static void same_vector(const float *a, const float *b, uint32_t count, const char *what)

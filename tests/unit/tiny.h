@@ -15,6 +15,8 @@ typedef struct tiny_file { // grows as it is written
 
 void tiny_put(tiny_file *file, const void *data, size_t bytes);
 void tiny_put_u32(tiny_file *file, uint32_t value);
+void tiny_put_f32(tiny_file *file, float value);
+void tiny_put_byte(tiny_file *file, uint32_t value);
 void tiny_free(tiny_file *file);
 
 // The weights that every file holds: part counts query, key, value, output, gate, up, down. Rows are neutral.
@@ -31,6 +33,8 @@ tiny_file tiny_tokenizer(uint32_t pieces); // a tokenizer.bin
 
 // Writes the file where nobody else does and opens it; the name is gone when it returns.
 tmac_status tiny_open(const tiny_file *file, const tmac_open_options *options, tmac_source *source);
+// A model of tmac-synth: 2 layers of 48, 300 tokens, 96 positions, and what `extras` adds to that shape.
+void tiny_open_synthetic(const char *extras, tmac_source *source);
 // A fresh name for a file, removed by the caller.
 void tiny_path(char path[64]);
 void tiny_write(const tiny_file *file, const char *path);
