@@ -148,8 +148,10 @@ static inline void put_in_order(int32_t *y)
 % local amx, lut5 = isa.name == "amx", family == "lut5"
 % local height = math.min(rows, 64)
 % local vectors = height // 16
-% -- Whole codes and whole tiles; with 16 tokens' activations within the first-level cache, and half of it at most.
+% -- Whole codes and whole tiles; with 16 tokens' activations within the first-level cache, and half of it at most. Few tokens
+% -- want short ones, so that memory does not rest while one is multiplied.
 % local panel_columns = amx and not lut5 and (height == 64 and 384 or 640) or 320
+% local few_columns = amx and not lut5 and ({ [64] = 128, [32] = 192 })[height] or panel_columns
 // Decodes ${lut5 and "codes" or "blocks"} of ${height} rows into the panel, up to the last one that is there.
 % local ahead = lut5 and prefetch > 0
 % local spread = amx and prefetch > 0 -- with many tokens the next panel is fetched while this one is multiplied
@@ -161,18 +163,17 @@ ${spread and "static inline __attribute__((always_inline))" or "static inline"} 
 % for c = 1, 3 do
         const uint8_t *from${c} = count > ${c} ? w + ${c * rows} : no_code;
 % end
-% if ahead then
-%     if spread then
+% if spread and lut5 then
         if (fetch) {
-%     end
-%     local indent = spread and "    " or ""
+% end
+% if ahead then
 %     for c = 0, 3 do
-        ${indent}_mm_prefetch((const char *)ahead${c > 0 and " + " .. c .. " * pitch" or ""}, _MM_HINT_T1);
-        ${indent}_mm_prefetch((const char *)w + ${(16 + c) * rows}, _MM_HINT_T0);
+        _mm_prefetch((const char *)ahead${c > 0 and " + " .. c .. " * pitch" or ""}, _MM_HINT_T1);
+        _mm_prefetch((const char *)w + ${(16 + c) * rows}, _MM_HINT_T0);
 %     end
-%     if spread then
+% end
+% if spread and lut5 then
         }
-%     end
 % end
         const __m512i x0 = _mm512_load_si512(w);
 % for c = 1, 3 do
@@ -283,6 +284,7 @@ static void ${name}(const tmac_matmul *matmul)
     const uint32_t row_end = matmul->row_end ? matmul->row_end : ${rows};
     const bool few = matmul->tokens <= FEW_TOKENS;
     const uint32_t band = few ? row_end - matmul->row_begin : ${height};
+    const uint32_t most = ${few_columns == panel_columns and panel_columns or ("few ? %d : %d"):format(few_columns, panel_columns)};
     uint8_t panel[${panel_columns} * ${height}] __attribute__((aligned(64)));
 % if amx then
     configure_tiles(matmul->tokens < 16 ? matmul->tokens : 16);
@@ -313,7 +315,7 @@ static void ${name}(const tmac_matmul *matmul)
                 bool first_panel = true;
 % end
                 while (left > 0) {
-                    const uint32_t columns = left < ${panel_columns} ? left : ${panel_columns};
+                    const uint32_t columns = left < most ? left : most;
 % local length = lut5 and 5 or 16
                     const uint32_t count = (columns + ${length - 1}) / ${length};
                     const uint32_t filled = ${lut5 and "(columns + 19) / 20 * 5" or "(columns + 3) / 4"};
@@ -329,15 +331,15 @@ static void ${name}(const tmac_matmul *matmul)
                     for (uint32_t r = 0; r < band; r += ${height}) {
 % if lut5 and prefetch > 0 then
                         // All rows of these columns read them one line after the other, what comes after them likewise.
-                        const uint32_t pitch = band == ${rows} ? 64 : ${rows};
+                        const uint32_t apart = band == ${rows} ? 64 : ${rows};
                         const uint8_t *ahead = w + ${math.max(prefetch, 64 * rows)} + (band == ${rows} ? r * 64 : 0);
 %     if spread then
                         if (few)
-                            ${name}_decode(w + r, count, panel, true, ahead, pitch);
+                            ${name}_decode(w + r, count, panel, true, ahead, apart);
                         else
-                            ${name}_decode(w + r, count, panel, false, ahead, pitch);
+                            ${name}_decode(w + r, count, panel, false, ahead, apart);
 %     else
-                        ${name}_decode(w + r, count, panel, ahead, pitch);
+                        ${name}_decode(w + r, count, panel, ahead, apart);
 %     end
 % else
 %     if spread then
