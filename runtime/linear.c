@@ -164,8 +164,7 @@ static void multiply_rows(const multiply *task, uint32_t matrix, uint32_t row_be
         };
         tmac_floats_dot_rows(model->floats, linear->number, &dots);
         for (uint32_t n = 0; outputs->residual && n < task->tokens; n++)
-            model->floats->add(y + n * y_stride + row, scratch->rows + (size_t)n * step,
-                               end - row);
+            model->floats->add(y + n * y_stride + row, scratch->rows + (size_t)n * step, end - row);
     }
 }
 

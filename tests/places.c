@@ -46,13 +46,13 @@ static void count_pages(const uint8_t *begin, const uint8_t *end, uint32_t node,
     }
 }
 
-// Tiles that two workers share are left out: every line of them has two readers.
-static void count_set(const tmac_model *model, const tmac_linear_set *set, counts *c)
+// Tiles that two workers share are left out: every line of them has two readers. gated: both matrices are shared alike.
+static void count_set(const tmac_model *model, const tmac_linear_set *set, bool gated, counts *c)
 {
     const tmac_kernel *kernel = tmac_set_kernel(set, 1);
     const uint32_t spans = kernel->layout->row_tile / kernel->row_span; // of a tile
     uint64_t all = 0;
-    for (uint32_t m = 0; m < set->matrices; m++)
+    for (uint32_t m = 0; m < (gated ? 1 : set->matrices); m++)
         all += tmac_kernel_spans(kernel, set->linear[m].rows);
     for (uint32_t w = 0; w < tmac_pool_threads(model->pool); w++) {
         uint64_t begin, end, first = 0;
@@ -69,7 +69,7 @@ static void count_set(const tmac_model *model, const tmac_linear_set *set, count
             if (from_tile < to_tile)
                 count_pages((const uint8_t *)linear->tiles + from_tile * bytes,
                             (const uint8_t *)linear->tiles + to_tile * bytes, node_of_worker[w], c);
-            first += count;
+            if (!gated) first += count;
         }
     }
 }
@@ -102,7 +102,8 @@ static tmac_status look(const char *path, const char *cache, tmac_pool *pool)
                                               &layer->ffn_in, &layer->ffn_out};
             for (int s = 0; s < 4; s++)
                 for (uint32_t i = 0; i < steps[s]->sets; i++)
-                    if (steps[s]->set[i].resolved) count_set(model, &steps[s]->set[i], &c);
+                    if (steps[s]->set[i].resolved)
+                        count_set(model, &steps[s]->set[i], steps[s]->gated, &c);
         }
         printf("near %llu far %llu absent %llu nodes", (unsigned long long)c.near,
                (unsigned long long)c.far, (unsigned long long)c.absent);
