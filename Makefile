@@ -7,6 +7,7 @@
 #   make test       everything that must hold, in under 15 minutes on 2 cores
 #   make fuzz       every parser of foreign bytes under libFuzzer, ASan and UBSan; FUZZ_RUNS=executions for each
 #   make soak       a database of a million trials, eight writers for a minute
+#   make bench-tuning  tunings repeated, their plans against each other: MODEL, FOLDER
 #   make bench      kernels and tokens per second, next to what this host can do
 #   make lint       clang-format, clang-tidy, cppcheck, and both compilers with warnings as errors
 #   make test-aarch64  the same kernels and results on 64-bit Arm, cross-compiled and emulated
@@ -217,6 +218,13 @@ $(BUILD)/tests/places: $(BUILD)/obj/tests/places.o $(ARCHIVES)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
 	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
 
+# Plans of several databases against each other, taking turns.
+$(BUILD)/tests/race: $(BUILD)/obj/tests/race.o $(ARCHIVES)
+	$(SAY) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBRARIES)
+
 # What is too long for `make test`: a million trials of 100 hosts, eight writers for a minute.
 .PHONY: soak
 soak: all $(BUILD)/tests/fleet
@@ -333,6 +341,10 @@ demo: all
 
 demo-model: all
 	$(Q)BUILD=$(BUILD) TWIN='$(TWIN)' bash models/rebuild.sh
+
+.PHONY: bench-tuning
+bench-tuning: all $(BUILD)/tests/race
+	$(Q)BUILD=$(BUILD) $(if $(MODEL),MODEL='$(MODEL)') bash tests/repeat_tuning.sh '$(or $(FOLDER),$(BUILD)/tunings)'
 
 bench: all
 	$(Q)BUILD=$(BUILD) CC='$(CC)' bash tests/bench.sh

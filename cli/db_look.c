@@ -117,9 +117,14 @@ static tmac_status run_query(const db_context *c, sqlite3 *sqlite, const char *s
     if (!q) return tmac_ok();
     enum { WIDTH = 16 };
     const int columns = sqlite3_column_count(q);
+    if (columns > WIDTH) {
+        sqlite3_finalize(q);
+        return tmac_fail(TMAC_USAGE, "%d columns: a table here has at most %d; name those you want",
+                         columns, WIDTH);
+    }
     const char *names[WIDTH];
     db_table table;
-    const size_t width = columns > WIDTH ? WIDTH : (size_t)columns;
+    const size_t width = (size_t)columns;
     for (size_t i = 0; i < width; i++)
         names[i] = sqlite3_column_name(q, (int)i);
     db_table_begin(&table, names, width);

@@ -58,6 +58,9 @@ typedef enum tmac_gguf_type { // those we read
     TMAC_GGUF_TYPE_IQ2_BN_R4 = 335,
 } tmac_gguf_type;
 
+// Tokens that end a text, where a model has more than the two beside eos that GGUF has names for. Ours.
+#define TMAC_GGUF_STOPS "tmac.tokenizer.stop_token_ids"
+
 typedef struct tmac_gguf_tensor {
     tmac_gguf_text name;
     uint32_t dimensions;

@@ -80,6 +80,25 @@ static tmac_status fill_pieces(const tmac_gguf *gguf, const tmac_gguf_value *tok
     return tmac_ok();
 }
 
+// The array in which we write all of more than two.
+static tmac_status add_stops(const tmac_gguf *gguf, tmac_vocabulary *vocabulary)
+{
+    const tmac_gguf_value *stops = tmac_gguf_value_find(gguf, TMAC_GGUF_STOPS);
+    if (!stops) return tmac_ok();
+    if (stops->kind != TMAC_GGUF_ARRAY || stops->element != TMAC_GGUF_U32 ||
+        stops->count > TMAC_STOPS_MAX)
+        return tmac_fail(TMAC_BAD_FILE, "%s is not an array of at most %d uint32", TMAC_GGUF_STOPS,
+                         TMAC_STOPS_MAX);
+    for (uint64_t i = 0; i < stops->count; i++) {
+        const uint32_t token = tmac_load_u32(stops->data + 4 * i);
+        if (token >= vocabulary->size)
+            return tmac_fail(TMAC_BAD_FILE, "%s: token %u of a vocabulary of %u", TMAC_GGUF_STOPS,
+                             token, vocabulary->size);
+        tmac_vocabulary_add_stop(vocabulary, (int32_t)token);
+    }
+    return tmac_ok();
+}
+
 static tmac_status fill_specials(const tmac_gguf *gguf, tmac_vocabulary *vocabulary)
 {
     static const char *const turns[] = {"tokenizer.ggml.eot_token_id",
@@ -104,6 +123,7 @@ static tmac_status fill_specials(const tmac_gguf *gguf, tmac_vocabulary *vocabul
         TMAC_TRY(special(gguf, turns[i], -1, vocabulary->size, &token));
         tmac_vocabulary_add_stop(vocabulary, token);
     }
+    TMAC_TRY(add_stops(gguf, vocabulary));
     tmac_gguf_text jinja;
     if (tmac_gguf_string(gguf, "tokenizer.chat_template", &jinja))
         tmac_chat_recognise(jinja.data, jinja.bytes, vocabulary->chat);

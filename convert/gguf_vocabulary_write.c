@@ -219,14 +219,20 @@ static tmac_status put_byte_level(tmac_gguf_values *values, const tmac_vocabular
 
 // ---------------------------------------------------------------------------------------------------- both of them
 
-// The first two stop tokens beside eos have a name of their own.
+// The first two stop tokens beside eos have names of their own; where there are more, all stand in an array of ours besides.
 static void put_stops(tmac_gguf_values *values, const tmac_vocabulary *v)
 {
     static const char *const names[] = {"tokenizer.ggml.eot_token_id",
                                         "tokenizer.ggml.eom_token_id"};
-    size_t used = 0;
-    for (uint32_t i = 0; i < v->stop_count && used < 2; i++)
-        if ((int64_t)v->stops[i] != v->eos) tmac_put_u32(values, names[used++], v->stops[i]);
+    size_t others = 0;
+    for (uint32_t i = 0; i < v->stop_count; i++) {
+        if ((int64_t)v->stops[i] == v->eos) continue;
+        if (others < sizeof names / sizeof *names) tmac_put_u32(values, names[others], v->stops[i]);
+        others++;
+    }
+    if (others <= sizeof names / sizeof *names) return;
+    tmac_put_array(values, TMAC_GGUF_STOPS, TMAC_GGUF_U32, v->stop_count);
+    tmac_put_bytes(values, v->stops, v->stop_count * sizeof *v->stops);
 }
 
 tmac_status tmac_put_vocabulary(tmac_gguf_values *values, const tmac_vocabulary *v)

@@ -25,7 +25,7 @@ enum {
     DECODE_TOKENS = 4, // in a sample
     ROUNDS_MIN = 5,
     ROUNDS_MAX = TMAC_SAMPLES_MAX,
-    PROMPT_TOKENS = 64,
+    PROMPT_TOKENS = 128, // a whole batch: the bucket that the workload counts as a prompt
     PROMPTS_MAX = 5,
 };
 

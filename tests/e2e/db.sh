@@ -163,6 +163,8 @@ for sql in 'delete from record' 'pragma user_version = 9' "attach '$work/x' as x
     db h1 sql "$sql" >/dev/null
     check "sql refuses: $sql" "$?" 2
 done
+db h1 sql "select $(seq -s, 17)" >/dev/null
+check "sql refuses more columns than it shows" "$?" 2
 db a gc --dry-run | grep -q 'would drop' && pass "gc says what would go" || fail "gc says what would go"
 db a gc | grep -q '^dropped' && db a verify >/dev/null
 check "gc leaves a sound database" "$?" 0
