@@ -175,7 +175,14 @@ static inline uint32_t tmac_chunk_tiles(uint32_t row_tile, size_t outputs)
     return tiles > 0 ? (uint32_t)tiles : 1;
 }
 
-// The y_stride of so many rows, less than 32 beyond them: an odd number of cache lines, so that tokens' sums of the same rows
+// Sums that a call needs room for, with tmac_sums_stride: for so many outputs and all fewer ones.
+static inline size_t tmac_sums_room(uint32_t row_tile, size_t outputs)
+{
+    const size_t tile = outputs * row_tile, chunk = tmac_chunk_sums(outputs);
+    return (tile > chunk ? tile : chunk) + 16 * outputs;
+}
+
+// The y_stride of so many rows, at most 16 more for whole lines of rows: an odd number of cache lines, so that tokens' sums of the same rows
 // lie in different sets of the first-level cache. With a power of two prompts are up to a tenth slower (AMX).
 static inline size_t tmac_sums_stride(size_t rows)
 {

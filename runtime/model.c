@@ -70,11 +70,7 @@ static void measure_needs(tmac_model *model)
         const tmac_input_set *set = &resolved->set;
         assert(set->group > 0); // tmac_source_check saw to it
         size_t groups = (set->columns + set->group - 1) / set->group;
-        const size_t outputs = tokens * groups;
-        const size_t rows = resolved->layout->row_tile;
-        size_t sums =
-            outputs * rows > tmac_chunk_sums(outputs) ? outputs * rows : tmac_chunk_sums(outputs);
-        sums += 16 * outputs; // the strides' rounding
+        const size_t sums = tmac_sums_room(resolved->layout->row_tile, tokens * groups);
         if (sums > model->sums_room) model->sums_room = sums;
         for (uint32_t b = 0; b < TMAC_BUCKETS; b++) {
             size_t bytes = resolved->kernel[b]->prepared_bytes(set->columns, set->group);

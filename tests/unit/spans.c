@@ -1,5 +1,6 @@
 // Dividing matrices among workers by spans of rows: every row once, and the same numbers for any number of workers.
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,15 +35,16 @@ Test(spans, calls_cover_every_span_once)
     }
 }
 
-// Two matrices of odd heights that share an input, and everything that multiplying them needs.
-enum { COLUMNS = 70, GROUP = 35, TALL = 1300, LOW = 200, WORKERS_MAX = 5 };
+// Two matrices of odd heights that share an input, and everything that multiplying them needs: so many scale groups that
+// the sums of all rows do not fit one call.
+enum { COLUMNS = 70, GROUP = 5, GROUPS = COLUMNS / GROUP, TALL = 1300, LOW = 200, WORKERS_MAX = 5 };
 typedef struct little_step {
     tmac_model model;
     tmac_resolved resolved;
     tmac_step step;
     tmac_scratch scratch[WORKERS_MAX];
     int8_t weights[2][TALL * COLUMNS], q[COLUMNS];
-    float scales[TALL * 2], activation_scale;
+    float scales[TALL * GROUPS], activation_scale;
     float y[2][TALL];
 } little_step;
 
@@ -79,19 +81,31 @@ static void multiply(void *argument, uint32_t worker, uint32_t workers)
 }
 
 // What one row comes to, by definition.
-static float expected(const little_step *s, int matrix, uint32_t row)
+static float product(const little_step *s, int matrix, uint32_t row)
 {
-    int32_t sums[2] = {0};
-    for (uint32_t k = 0; k < COLUMNS; k++)
-        sums[k / GROUP] += s->weights[matrix][(size_t)row * COLUMNS + k] * s->q[k];
-    const float *scales = s->scales + (size_t)row * 2;
-    return ((float)sums[0] * scales[0] + (float)sums[1] * scales[1]) * s->activation_scale;
+    float sum = 0;
+    for (uint32_t g = 0; g < GROUPS; g++) {
+        int32_t exact = 0;
+        for (uint32_t k = g * GROUP; k < (g + 1) * GROUP; k++)
+            exact += s->weights[matrix][(size_t)row * COLUMNS + k] * s->q[k];
+        sum += (float)exact * s->scales[(size_t)row * GROUPS + g];
+    }
+    return sum * s->activation_scale;
 }
 
-static void check_kernel(little_step *s, const tmac_kernel *kernel)
+static float expected(const little_step *s, int matrix, uint32_t row)
+{
+    const float one = product(s, matrix, row);
+    if (!s->step.gated) return one;
+    return one > 0 ? one * one * product(s, 1, row) : 0;
+}
+
+// gated: the second matrix is as tall as the first one, and there is one output.
+static void check_kernel(little_step *s, const tmac_kernel *kernel, bool gated)
 {
     static float first[2][TALL];
-    const uint32_t heights[2] = {TALL, LOW};
+    const uint32_t heights[2] = {TALL, gated ? TALL : LOW};
+    s->step.gated = gated;
     s->resolved = (tmac_resolved){.layout = kernel->layout, .kernel = {kernel}};
     tmac_linear_set *set = &s->step.set[0];
     *set = (tmac_linear_set){
@@ -101,9 +115,11 @@ static void check_kernel(little_step *s, const tmac_kernel *kernel)
                                        .columns = COLUMNS,
                                        .tiles = pack(kernel, s->weights[m], heights[m]),
                                        .scales = s->scales,
-                                       .scales_per_row = 2};
+                                       .scales_per_row = GROUPS};
     s->model.prepared_room = kernel->prepared_bytes(COLUMNS, GROUP);
-    s->model.sums_room = (size_t)kernel->layout->row_tile * 2 * 2; // two tiles at a time
+    s->model.sums_room = tmac_sums_room(kernel->layout->row_tile, GROUPS);
+    cr_assert_lt(tmac_chunk_tiles(kernel->layout->row_tile, GROUPS),
+                 tmac_layout_tiles(kernel->layout, TALL));
     for (int w = 0; w < WORKERS_MAX; w++)
         s->scratch[w] = (tmac_scratch){.sums = aligned(s->model.sums_room * 4),
                                        .rows = aligned(s->model.sums_room * 4)};
@@ -114,10 +130,11 @@ static void check_kernel(little_step *s, const tmac_kernel *kernel)
         memset(s->y, 0xff, sizeof s->y);
         tmac_pool_run(s->model.pool, multiply, s);
         tmac_pool_free(s->model.pool);
-        for (int m = 0; m < 2; m++)
+        for (int m = 0; m < (gated ? 1 : 2); m++)
             for (uint32_t r = 0; r < heights[m] && workers == 1; r++)
-                cr_assert_float_eq(s->y[m][r], expected(s, m, r), 1e-3, "%s: row %u of %d",
-                                   kernel->name, r, m);
+                cr_assert_float_eq(
+                    s->y[m][r], expected(s, m, r), 1e-3 + 1e-5 * fabs((double)expected(s, m, r)),
+                    "%s%s: row %u of %d", kernel->name, gated ? ", gated" : "", r, m);
         if (workers == 1) memcpy(first, s->y, sizeof first);
         cr_assert(memcmp(first, s->y, sizeof first) == 0, "%s: %u workers", kernel->name, workers);
     }
@@ -138,6 +155,8 @@ Test(spans, results_do_not_depend_on_the_number_of_workers)
     const tmac_isa_set isa = tmac_isa_verified();
     s.model.floats = tmac_floats_for(isa);
     s.model.scratch = s.scratch;
+    static const tmac_source source = {.activation = TMAC_RELU2};
+    s.model.source = &source;
     s.step.sets = 1;
     s.activation_scale = 0.03f;
     for (int m = 0; m < 2; m++)
@@ -153,7 +172,8 @@ Test(spans, results_do_not_depend_on_the_number_of_workers)
         const tmac_kernel *kernel = kernels[i];
         if (kernel->layout->format != 't' || !tmac_isa_has(isa, kernel->isa)) continue;
         if (last && last->layout == kernel->layout && last->isa == kernel->isa) continue;
-        check_kernel(&s, kernel);
+        check_kernel(&s, kernel, false);
+        check_kernel(&s, kernel, true);
         last = kernel;
     }
 }
