@@ -72,9 +72,11 @@ static inline __m512i add_products(__m512i sum, __m512i weights, __m512i four)
 % part("part_broadcast_four", { vector = "__m512i", set = "_mm512_set1_epi32(%s)" })
 % end
 
-// Each byte's field f of two bits${amx and ", a weight plus one, as the weight: bit 0 is the opposite of the field's bit 0, all others are the" or ": a weight plus one."}
 % if amx then
-// opposite of the sum of its two bits. Affine, so one instruction.
+// Each byte's field f of two bits, a weight plus one, as the weight: bit 0 is the opposite of the field's bit 0, all others
+// are the opposite of the sum of its two bits. Affine, so one instruction.
+% else
+// Each byte's field f of two bits: a weight plus one.
 % end
 static inline __m512i field(__m512i fields, int f)
 {
@@ -155,7 +157,17 @@ static inline void put_in_order(int32_t *y)
 // Decodes ${lut5 and "codes" or "blocks"} of ${height} rows into the panel, up to the last one that is there.
 % local ahead = lut5 and prefetch > 0
 % local spread = amx and prefetch > 0 -- with many tokens the next panel is fetched while this one is multiplied
-${spread and "static inline __attribute__((always_inline))" or "static inline"} void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *panel${spread and ", bool fetch" or ""}${ahead and ", const uint8_t *ahead, uint32_t pitch" or ""})
+% if spread then
+// fetch: what comes later, too. A constant of each call, so that there is no branch.
+static inline __attribute__((always_inline))
+% else
+static inline
+% end
+void ${name}_decode(const uint8_t *w, uint32_t count, uint8_t *panel${(spread or ahead) and "," or ")"}
+% if spread or ahead then
+% local indent = (" "):rep(#("void " .. name .. "_decode("))
+${indent}${spread and "bool fetch" or ""}${spread and ahead and ", " or ""}${ahead and "const uint8_t *ahead, uint32_t pitch" or ""})
+% end
 {
 % if lut5 then
     for (;; w += ${4 * rows}, ${ahead and "ahead += 4 * pitch, " or ""}count -= 4) {
@@ -262,6 +274,7 @@ static inline void ${name}_multiply(const tmac_matmul *matmul, const uint8_t *pa
 }
 % end
 
+% local indent = (" "):rep(#(name .. "_multiply("))
 static void ${name}(const tmac_matmul *matmul)
 {
     const geometry inputs = geometry_of(matmul->shape.columns, matmul->shape.group);
@@ -354,7 +367,10 @@ static void ${name}(const tmac_matmul *matmul)
 % if amx then
                         memset(panel + filled * ${64 * vectors}, 0, (quads - filled) * ${64 * vectors});
 % end
-                        ${name}_multiply(matmul, panel, ${amx and "quads" or "filled"}, q, y + r, y_step${amx and ", first_panel" or ""}${spread and ", next, lines" or ""});
+                        ${name}_multiply(matmul, panel, ${amx and "quads" or "filled"}, q, y + r, y_step${amx and "," or ");"}
+% if amx then
+                        ${indent}first_panel${spread and ", next, lines" or ""});
+% end
                     }
 % if amx then
                     first_panel = false;

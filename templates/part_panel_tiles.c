@@ -66,6 +66,7 @@ static inline void ${name}_${suffix}(const uint8_t *panel, uint32_t quads, const
 %     local blocks = vectors == 1 and 4 or 2
 %     micro_tile("blocks", blocks, math.min(vectors, 2), ("%d tokens by a panel of whole tiles: adds to y, or sets it."):format(16 * blocks))
 %     micro_tile("block", 1, vectors, "As many tokens as the tiles have rows, 16 at most.")
+%     local indent = (" "):rep(#(name .. "_block("))
 %     local fetching = fetched and ", next, line, lines" or ""
 static inline void ${name}_multiply(const tmac_matmul *matmul, const uint8_t *panel, uint32_t quads,
                                     const uint8_t *q, int32_t *y, size_t y_step, bool first${fetched and "," or ")"}
@@ -82,19 +83,22 @@ static inline void ${name}_multiply(const tmac_matmul *matmul, const uint8_t *pa
 %     end
     uint32_t n = 0;
     for (; n + ${16 * blocks} <= tokens; n += ${16 * blocks}) {
-        ${name}_blocks(panel, quads, q + n * stride, stride, y + n * y_step, y_step, first${fetching});
+        ${name}_blocks(panel, quads, q + n * stride, stride, y + n * y_step, y_step,
+        ${indent} first${fetching});
 %     if fetched then
         line += steps * lines;
 %     end
     }
     for (; n + 16 <= tokens; n += 16) {
-        ${name}_block(panel, quads, q + n * stride, stride, y + n * y_step, y_step, first${fetching});
+        ${name}_block(panel, quads, q + n * stride, stride, y + n * y_step, y_step,
+        ${indent}first${fetching});
 %     if fetched then
         line += steps * lines;
 %     end
     }
     if (n == tokens) return;
     if (n > 0) configure_tiles(tokens - n);
-    ${name}_block(panel, quads, q + n * stride, stride, y + n * y_step, y_step, first${fetching});
+    ${name}_block(panel, quads, q + n * stride, stride, y + n * y_step, y_step,
+    ${indent}first${fetching});
     if (n > 0) configure_tiles(16);
 }
