@@ -9,11 +9,18 @@
 % local kinds = {
 %     numbers[1], numbers[2], { name = "i8", type = "int8_t", load = "lanes_load_i8", integer = true },
 % }
-% local side = lanes == "avx512" and 4 or 1
-enum { SIDE = ${side} }; // registers of 16 positions or columns that are handled together
+% -- Rows that are handled together, most first, and with how many registers of 16 positions or columns. The wider the tile,
+% -- the fewer conversions a product costs; 16 sums fit the registers of AVX-512, 4 those of the others.
+% local tiles = lanes == "avx512" and { { 8, 2 }, { 4, 4 }, { 1, 4 } } or { { 4, 1 }, { 1, 1 } }
+% local function rows_of(rest)
+%     local text = tostring(tiles[#tiles][1])
+%     for i = #tiles - 1, 1, -1 do text = ("%s >= %d ? %d : %s"):format(rest, tiles[i][1], tiles[i][1], text) end
+%     return text
+% end
 % for _, number in ipairs(kinds) do
-% for _, rows in ipairs { 4, 1 } do
-% for _, blocks in ipairs(side > 1 and { side, 1 } or { 1 }) do
+% for _, tile in ipairs(tiles) do
+% local rows = tile[1]
+% for _, blocks in ipairs(tile[2] > 1 and { tile[2], 1 } or { 1 }) do
 
 static inline void score_${number.name}_${rows}x${blocks}(const tmac_attention *task, uint32_t first_row, uint32_t position)
 {
@@ -55,23 +62,25 @@ static void score_${number.name}(const tmac_attention *task, uint32_t begin, uin
     for (uint32_t at = begin * TMAC_OUTPUT_BLOCK; at < end * TMAC_OUTPUT_BLOCK && at < last; at += TMAC_OUTPUT_BLOCK) {
         const uint32_t until = last - at < TMAC_OUTPUT_BLOCK ? last : at + TMAC_OUTPUT_BLOCK;
         for (uint32_t row = 0, step; row < rows; row += step) {
-            step = rows - row >= 4 ? 4 : 1;
+            const uint32_t rest = rows - row;
             uint32_t position = at;
-% if side > 1 then
-            for (; position + SIDE * TMAC_KEY_BLOCK <= until; position += SIDE * TMAC_KEY_BLOCK) {
-                if (step == 4) score_${number.name}_4x${side}(task, row, position);
-                else score_${number.name}_1x${side}(task, row, position);
+            step = ${rows_of("rest")};
+% for _, tile in ipairs(tiles) do
+            if (step == ${tile[1]}) {
+% if tile[2] > 1 then
+                for (; position + ${tile[2]} * TMAC_KEY_BLOCK <= until; position += ${tile[2]} * TMAC_KEY_BLOCK)
+                    score_${number.name}_${tile[1]}x${tile[2]}(task, row, position);
+% end
+                for (; position < until; position += TMAC_KEY_BLOCK)
+                    score_${number.name}_${tile[1]}x1(task, row, position);
             }
 % end
-            for (; position < until; position += TMAC_KEY_BLOCK) {
-                if (step == 4) score_${number.name}_4x1(task, row, position);
-                else score_${number.name}_1x1(task, row, position);
-            }
         }
     }
 }
-% for _, rows in ipairs { 4, 1 } do
-% for _, columns in ipairs(side > 1 and { side, 1 } or { 1 }) do
+% for _, tile in ipairs(tiles) do
+% local rows = tile[1]
+% for _, columns in ipairs(tile[2] > 1 and { tile[2], 1 } or { 1 }) do
 
 // Adds the weighted values of `count` positions to sums.
 static inline void value_${number.name}_${rows}x${columns}(const tmac_attention *task, uint32_t first_row,
@@ -129,19 +138,20 @@ static void value_${number.name}(const tmac_attention *task, uint32_t begin, uin
         const bool whole = at + TMAC_OUTPUT_BLOCK <= task->positions;
         for (uint32_t row = 0, step; row < rows; row += step) {
             const uint32_t token = row / task->heads, visible = task->positions + token;
-            step = (whole ? rows : (token + 1) * task->heads) - row >= 4 ? 4 : 1;
+            const uint32_t rest = (whole ? rows : (token + 1) * task->heads) - row;
             uint32_t count = visible > at ? visible - at : 0, column = 0;
             if (count > TMAC_OUTPUT_BLOCK) count = TMAC_OUTPUT_BLOCK;
-% if side > 1 then
-            for (; column + SIDE * 16 <= dim; column += SIDE * 16) {
-                if (step == 4) value_${number.name}_4x${side}(task, row, at, count, column, sums);
-                else value_${number.name}_1x${side}(task, row, at, count, column, sums);
+            step = ${rows_of("rest")};
+% for _, tile in ipairs(tiles) do
+            if (step == ${tile[1]}) {
+% if tile[2] > 1 then
+                for (; column + ${16 * tile[2]} <= dim; column += ${16 * tile[2]})
+                    value_${number.name}_${tile[1]}x${tile[2]}(task, row, at, count, column, sums);
+% end
+                for (; column < dim; column += 16)
+                    value_${number.name}_${tile[1]}x1(task, row, at, count, column, sums);
             }
 % end
-            for (; column < dim; column += 16) {
-                if (step == 4) value_${number.name}_4x1(task, row, at, count, column, sums);
-                else value_${number.name}_1x1(task, row, at, count, column, sums);
-            }
         }
     }
 }
