@@ -93,7 +93,8 @@ static double median_ms(uint64_t *samples, uint32_t count, uint32_t tokens)
 {
     if (count == 0) return 0;
     qsort(samples, count, sizeof *samples, ascending);
-    return (double)samples[count / 2] / 1e6 / tokens;
+    const uint64_t middle = samples[count / 2];
+    return (double)middle / 1e6 / tokens;
 }
 
 static tmac_status race(racer *racers, uint32_t count, double seconds)

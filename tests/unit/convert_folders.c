@@ -90,7 +90,7 @@ static void add(output *to, const char *name, const char *type, size_t rows, siz
     json_object_set_new(to->header, name,
                         json_pack("{s:s,s:o,s:[I,I]}", "dtype", type, "shape", shape,
                                   "data_offsets", (json_int_t)to->data.bytes,
-                                  (json_int_t)(to->data.bytes + bytes)));
+                                  (json_int_t)to->data.bytes + (json_int_t)bytes));
     tiny_put(&to->data, data, bytes);
 }
 

@@ -366,8 +366,8 @@ Test(convert_formats, huggingface_folder_is_the_same_model)
     static const char *const shapes[] = {
         "dim=96,hidden=172,layers=2,heads=4,kv_heads=2,vocab=300,context=64,bf16=1",
         "dim=96,hidden=172,layers=2,heads=4,kv_heads=2,vocab=300,context=64,bitnet=0,bias=1,tied=0",
-        "dim=96,hidden=172,layers=2,heads=4,kv_heads=2,vocab=300,context=64,bitnet=0,head_norms=1,"
-        "head_dim=32"};
+        ("dim=96,hidden=172,layers=2,heads=4,kv_heads=2,vocab=300,context=64,bitnet=0,head_norms=1,"
+         "head_dim=32")};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char plain[64], folder[64];
         tiny_path(plain);
