@@ -308,8 +308,15 @@ void tmac_cache_write(tmac_cache *cache)
 {
     cache->settled = cache->count; // all at home
     tmac_map_close(&cache->map);
-    if (cache->count && cache->directory[0])
-        cache->running = pthread_create(&cache->thread, NULL, tmac_cache_write_main, cache) == 0;
+    if (cache->count == 0 || !cache->directory[0]) return;
+    atomic_store(&cache->writing, true);
+    cache->running = pthread_create(&cache->thread, NULL, tmac_cache_write_main, cache) == 0;
+    if (!cache->running) atomic_store(&cache->writing, false);
+}
+
+bool tmac_cache_writing(const tmac_cache *cache)
+{
+    return atomic_load(&cache->writing);
 }
 
 void tmac_cache_close(tmac_cache *cache)

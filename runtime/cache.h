@@ -46,6 +46,9 @@ void tmac_cache_write(tmac_cache *cache);
 // decodes. True while some are still on their way.
 bool tmac_cache_settle(tmac_cache *cache);
 
+// Whether the thread of tmac_cache_write is still at work.
+bool tmac_cache_writing(const tmac_cache *cache);
+
 // Stops a move. Gives a write 3 more seconds, then abandons it and leaves no trace of it. NULL is harmless.
 void tmac_cache_close(tmac_cache *cache);
 

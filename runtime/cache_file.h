@@ -50,6 +50,7 @@ struct tmac_cache {
     bool running;
     atomic_ullong deadline; // when the thread is to give up, in nanoseconds
     atomic_uint arrived;    // pieces copied so far
+    atomic_bool writing;    // the thread writes a file
     uint32_t settled;       // pieces swapped so far
 };
 

@@ -212,7 +212,7 @@ static void write_file(const tmac_cache *cache, outgoing *list, uint32_t count)
 
 void *tmac_cache_write_main(void *argument)
 {
-    const tmac_cache *cache = argument;
+    tmac_cache *cache = argument;
     sigset_t signals; // a limit on file sizes is an error of the write, not the end of the program
     sigemptyset(&signals);
     sigaddset(&signals, SIGXFSZ);
@@ -225,5 +225,6 @@ void *tmac_cache_write_main(void *argument)
     if (count) write_file(cache, list, count);
     free(list);
     tmac_map_close(&old);
+    atomic_store(&cache->writing, false);
     return NULL;
 }

@@ -262,7 +262,7 @@ const tmac_plan *tmac_model_plan(const tmac_model *model)
 
 bool tmac_model_settling(tmac_model *model)
 {
-    return model->cache && tmac_cache_settle(model->cache);
+    return model->cache && (tmac_cache_settle(model->cache) || tmac_cache_writing(model->cache));
 }
 
 const char *tmac_part_name(tmac_part part)

@@ -75,7 +75,8 @@ void tmac_model_free(tmac_model *model);
 // when the environment names none, or one that does not fit `room` bytes.
 bool tmac_cache_directory(char *path, size_t room);
 
-// Whether weights still lie in the cache file, on their way to huge pages. False where there is no cache.
+// Whether weights still lie in the cache file, on their way to huge pages, or are being written to it: who measures waits.
+// False where there is no cache.
 bool tmac_model_settling(tmac_model *model);
 
 uint32_t tmac_model_vocab(const tmac_model *model);
