@@ -273,14 +273,37 @@ static tmac_status find_donors(const lookup *l, const tmac_input_set *set, uint3
     return status;
 }
 
-// Figures of the first donor of a rung that has usable ones; an empty list when there is none.
+// What this host has tried, well or not: kernels and buckets.
+typedef struct attempts {
+    struct {
+        const tmac_kernel *kernel;
+        uint32_t bucket;
+    } * items;
+    size_t count;
+} attempts;
+
+static tmac_status note_attempts(const tmac_figures *list, attempts *tried)
+{
+    tried->items = calloc(list->count + 1, sizeof *tried->items);
+    if (!tried->items)
+        return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu figures", list->count);
+    for (; tried->count < list->count; tried->count++) {
+        tried->items[tried->count].kernel = list->items[tried->count].f.kernel;
+        tried->items[tried->count].bucket = list->items[tried->count].bucket;
+    }
+    return tmac_ok();
+}
+
+// Figures of the first donor of a rung that has usable ones; an empty list when there is none. tried: filled by the rung of
+// this host; the caller frees its items.
 static tmac_status load_rung(const lookup *l, const tmac_input_set *set, tmac_rung rung,
-                             uint32_t buckets, donors *hosts, tmac_figures *list)
+                             uint32_t buckets, donors *hosts, tmac_figures *list, attempts *tried)
 {
     uint32_t asked = 0;
     list->count = 0;
     if (rung == TMAC_RUNG_HOST) {
         TMAC_TRY(tmac_figures_load(l->db, l->self.hex, set, l->threads, buckets, list));
+        TMAC_TRY(note_attempts(list, tried));
         tmac_figures_keep_usable(list, l->isa);
         return tmac_ok();
     }
@@ -319,9 +342,21 @@ static uint32_t gaps(const tmac_figures *rungs, int count, const tmac_layout *la
     return missing;
 }
 
+// Tuning measures a layout's usual kernel first in the larger buckets. A host that has figures of others there and none of it,
+// not even a failure, took them before this kernel was made: then they are no reason against it.
+static bool is_newer(const attempts *tried, const char *kernel, uint32_t bucket)
+{
+    if (bucket == 0 || !kernel) return false;
+    for (size_t i = 0; i < tried->count; i++)
+        if (tried->items[i].bucket == bucket && strcmp(tried->items[i].kernel->name, kernel) == 0)
+            return false;
+    return true;
+}
+
 static tmac_status plan_entry(const lookup *l, tmac_plan_entry *entry)
 {
     tmac_figures rungs[MEASURED_RUNGS] = {{0}};
+    attempts tried = {0};
     donors hosts = {0};
     tmac_status status = tmac_ok();
     const tmac_layout *const rule = tmac_layout_find(entry->layout), *layout = NULL;
@@ -329,7 +364,7 @@ static tmac_status plan_entry(const lookup *l, tmac_plan_entry *entry)
         // Lower rungs are asked for what higher ones left open, and only then.
         const uint32_t open = layout ? gaps(rungs, r, layout) : TMAC_FIGURES_ALL;
         if (open == 0) break;
-        status = load_rung(l, &entry->set, (tmac_rung)r, open, &hosts, &rungs[r]);
+        status = load_rung(l, &entry->set, (tmac_rung)r, open, &hosts, &rungs[r], &tried);
         if (status.code != TMAC_OK || layout || rungs[r].count == 0) continue;
         status = choose_layout(&rungs[r], rule, &layout);
         if (status.code != TMAC_OK) continue;
@@ -343,7 +378,9 @@ static tmac_status plan_entry(const lookup *l, tmac_plan_entry *entry)
             const tmac_db_figure *best, *sentinel;
             best_in(&rungs[r], layout, bucket, kernel, &best, &sentinel);
             if (!best) continue;
-            if (!sentinel || tmac_db_faster(best, sentinel)) kernel = best->kernel->name;
+            const bool keep = sentinel ? !tmac_db_faster(best, sentinel)
+                                       : r == TMAC_RUNG_HOST && is_newer(&tried, kernel, bucket);
+            if (!keep) kernel = best->kernel->name;
             break;
         }
         set_name(entry->kernel[bucket], kernel ? kernel : "");
@@ -351,6 +388,7 @@ static tmac_status plan_entry(const lookup *l, tmac_plan_entry *entry)
     for (int r = 0; r < MEASURED_RUNGS; r++)
         free(rungs[r].items);
     free(hosts.items);
+    free(tried.items);
     return status;
 }
 

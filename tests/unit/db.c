@@ -325,6 +325,42 @@ Test(db, a_winner_beats_the_incumbent_by_more_than_the_noise)
     tmac_db_close(db);
 }
 
+// What was measured before a kernel was made says nothing against it; once it was tried, well or not, figures decide.
+Test(db, a_kernel_newer_than_the_figures_serves_large_batches)
+{
+    const tmac_host here = host_like("here", 1, 100);
+    const tmac_kernel *a, *b, *rule;
+    kernels(&a, &b, &rule);
+    const char *usual = tmac_plan_rule_kernel(a->layout->name, 5, 0xf);
+    cr_assert(usual && strcmp(usual, a->name) != 0);
+    tmac_db *db;
+    OK(tmac_db_open(path, TMAC_DB_WRITE, &db));
+    put(db, &here, a, 0, 100, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
+    put(db, &here, a, 5, 12800, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
+    tmac_plan_entry entry = plan_of(db, &here, 0xf).entries[0];
+    cr_assert_str_eq(entry.layout, a->layout->name);
+    cr_assert_str_eq(entry.kernel[0], a->name);
+    cr_assert_str_eq(entry.kernel[5], usual);
+    put(db, &here, tmac_kernel_find(usual), 5, 25600, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
+    cr_assert_str_eq(plan_of(db, &here, 0xf).entries[0].kernel[5], a->name, "slower");
+    tmac_db_close(db);
+}
+
+Test(db, a_kernel_that_failed_is_not_taken_for_newer)
+{
+    const tmac_host here = host_like("here", 1, 100);
+    const tmac_kernel *a, *b, *rule;
+    kernels(&a, &b, &rule);
+    const char *usual = tmac_plan_rule_kernel(a->layout->name, 5, 0xf);
+    tmac_db *db;
+    OK(tmac_db_open(path, TMAC_DB_WRITE, &db));
+    put(db, &here, a, 0, 100, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
+    put(db, &here, a, 5, 12800, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
+    put(db, &here, tmac_kernel_find(usual), 5, 0, 0, TMAC_OUTCOME_WRONG, TMAC_RIGOR_QUICK, 0);
+    cr_assert_str_eq(plan_of(db, &here, 0xf).entries[0].kernel[5], a->name);
+    tmac_db_close(db);
+}
+
 Test(db, a_layout_is_judged_over_all_buckets)
 {
     const tmac_host here = host_like("here", 1, 100);
