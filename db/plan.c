@@ -273,12 +273,15 @@ static tmac_status find_donors(const lookup *l, const tmac_input_set *set, uint3
     return status;
 }
 
-// What this host has tried, well or not: kernels and buckets.
+// A kernel that this host has tried.
+typedef struct attempt {
+    const tmac_kernel *kernel;
+    uint32_t bucket;
+    bool failed;
+} attempt;
+
 typedef struct attempts {
-    struct {
-        const tmac_kernel *kernel;
-        uint32_t bucket;
-    } * items;
+    attempt *items;
     size_t count;
 } attempts;
 
@@ -287,9 +290,10 @@ static tmac_status note_attempts(const tmac_figures *list, attempts *tried)
     tried->items = calloc(list->count + 1, sizeof *tried->items);
     if (!tried->items)
         return tmac_fail(TMAC_OUT_OF_MEMORY, "no memory for %zu figures", list->count);
-    for (; tried->count < list->count; tried->count++) {
-        tried->items[tried->count].kernel = list->items[tried->count].f.kernel;
-        tried->items[tried->count].bucket = list->items[tried->count].bucket;
+    for (size_t i = 0; i < list->count; i++) {
+        const tmac_figure *item = &list->items[i];
+        tried->items[tried->count++] =
+            (attempt){item->f.kernel, item->bucket, item->f.outcome != TMAC_OUTCOME_OK};
     }
     return tmac_ok();
 }
@@ -343,13 +347,15 @@ static uint32_t gaps(const tmac_figures *rungs, int count, const tmac_layout *la
 }
 
 // Tuning measures a layout's usual kernel first in the larger buckets. A host that has figures of others there and none of it,
-// not even a failure, took them before this kernel was made: then they are no reason against it.
+// nor a failure of it anywhere, took them before this kernel was made: then they are no reason against it.
 static bool is_newer(const attempts *tried, const char *kernel, uint32_t bucket)
 {
     if (bucket == 0 || !kernel) return false;
-    for (size_t i = 0; i < tried->count; i++)
-        if (tried->items[i].bucket == bucket && strcmp(tried->items[i].kernel->name, kernel) == 0)
+    for (size_t i = 0; i < tried->count; i++) {
+        const attempt *one = &tried->items[i];
+        if ((one->bucket == bucket || one->failed) && strcmp(one->kernel->name, kernel) == 0)
             return false;
+    }
     return true;
 }
 

@@ -356,7 +356,7 @@ Test(db, a_kernel_that_failed_is_not_taken_for_newer)
     OK(tmac_db_open(path, TMAC_DB_WRITE, &db));
     put(db, &here, a, 0, 100, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
     put(db, &here, a, 5, 12800, 1, TMAC_OUTCOME_OK, TMAC_RIGOR_QUICK, 0);
-    put(db, &here, tmac_kernel_find(usual), 5, 0, 0, TMAC_OUTCOME_WRONG, TMAC_RIGOR_QUICK, 0);
+    put(db, &here, tmac_kernel_find(usual), 3, 0, 0, TMAC_OUTCOME_WRONG, TMAC_RIGOR_QUICK, 0);
     cr_assert_str_eq(plan_of(db, &here, 0xf).entries[0].kernel[5], a->name);
     tmac_db_close(db);
 }
